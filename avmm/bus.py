@@ -1,0 +1,147 @@
+"""Devices and the bus of memory-mapped registers (MMIO) they sit on."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from enum import IntEnum
+
+from avmm.errors import ConfigError
+from avmm.lock import DeviceLock
+
+
+class Width(IntEnum):
+    """The size of a register access, in bytes."""
+
+    W8 = 1
+    W16 = 2
+    W32 = 4
+    W64 = 8
+
+
+class Device(ABC):
+    """A device with memory-mapped registers.
+
+    `read`, `write` and `reset` run with the VM's device lock held: they never run at the same time, and must not wait. They may run
+    on any thread. A device that needs the outside world overrides `run`.
+    """
+
+    size: int
+    """How many bytes of guest physical address space the registers take."""
+
+    @abstractmethod
+    def read(self, offset: int, width: Width) -> int:
+        """The value of the register at byte `offset`. Bits beyond `width` are dropped."""
+
+    @abstractmethod
+    def write(self, offset: int, width: Width, value: int) -> None:
+        """Write `value` (unsigned, `width` bytes) to the register at byte `offset`."""
+
+    def reset(self) -> None:
+        """Go back to the state after power-on. Interrupt lines go low."""
+
+    async def run(self) -> None:
+        """Live beside the guest, from `Vm.start` until cancelled at its end; override to talk to the outside world."""
+
+
+class Region:
+    """A device's place on the bus, with its counters (plain integers, written under the device lock)."""
+
+    __slots__ = ("address", "device", "end", "faults", "name", "quarantined", "reads", "writes")
+
+    def __init__(self, address: int, device: Device, name: str) -> None:
+        self.address, self.end, self.device, self.name = address, address + device.size, device, name
+        self.reads = self.writes = self.faults = 0
+        self.quarantined = False
+
+
+class Bus:
+    """Disjoint ranges of guest physical address space, each a device's registers.
+
+    A device that raises is quarantined: from then on it reads as zero and ignores writes, and `on_fault(region, error)` is told
+    once. An access that no device claims reads as zero, is ignored when written, and is counted in `unclaimed`.
+    """
+
+    def __init__(self, lock: DeviceLock, on_fault: Callable[[Region, Exception], None]) -> None:
+        self._lock, self._on_fault = lock, on_fault
+        self._regions: list[Region] = []
+        self._starts: list[int] = []
+        # The region of the last access: guests touch one device many times in a row. Replaced whole, so any thread may read it.
+        self._last: Region | None = None
+        self.unclaimed = 0
+
+    def __iter__(self) -> Iterator[Region]:
+        return iter(self._regions)
+
+    def add(self, address: int, device: Device, name: str) -> Region:
+        """Place `device` at guest physical `address`; ConfigError when it overlaps another device."""
+        if address < 0 or device.size <= 0:
+            raise ConfigError(f"{address:#x}: a device needs an address of 0 or more and a size", key=f"devices.{name}.base")
+        region = Region(address, device, name)
+        for other in self._regions:
+            if region.address < other.end and other.address < region.end:
+                raise ConfigError(
+                    f"{address:#x} overlaps devices.{other.name} ({other.address:#x}-{other.end - 1:#x})",
+                    key=f"devices.{name}.base",
+                )
+        position = bisect_right(self._starts, address)
+        self._regions.insert(position, region)
+        self._starts.insert(position, address)
+        return region
+
+    def find(self, address: int) -> Region | None:
+        """The region that `address` lies in, or None."""
+        last = self._last
+        if last is not None and last.address <= address < last.end:
+            return last
+        position = bisect_right(self._starts, address) - 1
+        if position < 0:
+            return None
+        region = self._regions[position]
+        if address >= region.end:
+            return None
+        self._last = region
+        return region
+
+    def read(self, address: int, width: int) -> int:
+        """Read `width` bytes at guest physical `address`, as the guest sees it."""
+        region = self.find(address)
+        with self._lock:
+            if region is None or region.quarantined or address + width > region.end:
+                self.unclaimed += region is None
+                return 0
+            region.reads += 1
+            try:
+                return region.device.read(address - region.address, Width(width)) & ((1 << width * 8) - 1)
+            except Exception as error:  # the plugin boundary: a device that raises is taken out, the VM goes on
+                self._quarantine(region, error)
+                return 0
+
+    def write(self, address: int, width: int, value: int) -> None:
+        """Write `width` bytes at guest physical `address`, as the guest does."""
+        region = self.find(address)
+        with self._lock:
+            if region is None or region.quarantined or address + width > region.end:
+                self.unclaimed += region is None
+                return
+            region.writes += 1
+            try:
+                region.device.write(address - region.address, Width(width), value)
+            except Exception as error:  # the plugin boundary
+                self._quarantine(region, error)
+
+    def reset(self) -> None:
+        """Reset every device; quarantined ones stay out."""
+        with self._lock:
+            for region in self._regions:
+                if not region.quarantined:
+                    try:
+                        region.device.reset()
+                    except Exception as error:  # the plugin boundary
+                        self._quarantine(region, error)
+
+    def _quarantine(self, region: Region, error: Exception) -> None:
+        region.faults += 1
+        region.quarantined = True
+        self._on_fault(region, error)

@@ -1,0 +1,133 @@
+"""Clocks. Nothing in avmm asks the host for the time by itself: a VM's clock is passed in."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import heapq
+import itertools
+import os
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+NS_PER_S = 1_000_000_000
+
+
+class TimerHandle(Protocol):
+    """A call that a clock will make."""
+
+    def cancel(self) -> None:
+        """Do not make the call. Harmless after it was made."""
+
+
+class Clock(Protocol):
+    """A VM's time, in nanoseconds from an arbitrary start; never goes back."""
+
+    is_host: bool
+    """True when `now_ns()` is the host's CLOCK_MONOTONIC, so that an engine may read that natively."""
+
+    def now_ns(self) -> int:
+        """The time now. Any thread."""
+
+    def call_at(self, when_ns: int, callback: Callable[[], None]) -> TimerHandle:
+        """Call `callback` on the event loop's thread, never before `when_ns`. Any thread."""
+
+    def guest_ran(self, instructions: int) -> None:
+        """The guest executed so many more instructions."""
+
+    def idle(self) -> None:
+        """Every vCPU sleeps; nothing happens before the next timer."""
+
+    def close(self) -> None:
+        """Cancel all timers and give the host's resources back."""
+
+
+class _Timer:
+    """One entry of a clock's heap; cancelling clears the callback and leaves the entry to be dropped when it comes up."""
+
+    __slots__ = ("callback", "order", "when_ns")
+
+    def __init__(self, when_ns: int, order: int, callback: Callable[[], None]) -> None:
+        self.when_ns, self.order = when_ns, order
+        self.callback: Callable[[], None] | None = callback
+
+    def __lt__(self, other: _Timer) -> bool:
+        return (self.when_ns, self.order) < (other.when_ns, other.order)
+
+    def cancel(self) -> None:
+        self.callback = None
+
+
+class _TimerHeap:
+    """Timers in order of time, then of making. Owned by one thread."""
+
+    __slots__ = ("_heap", "_order")
+
+    def __init__(self) -> None:
+        self._heap: list[_Timer] = []
+        self._order = itertools.count()
+
+    def add(self, when_ns: int, callback: Callable[[], None]) -> _Timer:
+        timer = _Timer(when_ns, next(self._order), callback)
+        heapq.heappush(self._heap, timer)
+        return timer
+
+    def next_ns(self) -> int | None:
+        """When the next live timer is due, or None."""
+        while self._heap and self._heap[0].callback is None:
+            heapq.heappop(self._heap)
+        return self._heap[0].when_ns if self._heap else None
+
+    def fire(self, now_ns: int) -> None:
+        """Make every call that is due."""
+        while (due := self.next_ns()) is not None and due <= now_ns:
+            callback = heapq.heappop(self._heap).callback
+            if callback is not None:
+                callback()
+
+    def clear(self) -> None:
+        self._heap.clear()
+
+
+class VirtualClock:
+    """Time that moves only when the guest runs or when everything sleeps: the same run, the same times.
+
+    One guest instruction takes `ns_per_instruction`; when every vCPU sleeps, time jumps to the next timer.
+    """
+
+    is_host = False
+
+    def __init__(self, *, ns_per_instruction: int = 1, start_ns: int = 0) -> None:
+        self._now_ns = start_ns
+        self._ns_per_instruction = ns_per_instruction
+        self._timers = _TimerHeap()
+
+    def now_ns(self) -> int:
+        return self._now_ns
+
+    def call_at(self, when_ns: int, callback: Callable[[], None]) -> TimerHandle:
+        return self._timers.add(when_ns, callback)
+
+    def next_ns(self) -> int | None:
+        """When the next timer is due, or None: the farthest a deterministic slice may go."""
+        return self._timers.next_ns()
+
+    def advance(self, ns: int) -> None:
+        """Let `ns` nanoseconds pass, making the calls that fall due, each at its own time."""
+        end_ns = self._now_ns + ns
+        while (due := self._timers.next_ns()) is not None and due <= end_ns:
+            self._now_ns = max(self._now_ns, due)
+            self._timers.fire(self._now_ns)
+        self._now_ns = end_ns
+
+    def guest_ran(self, instructions: int) -> None:
+        self.advance(instructions * self._ns_per_instruction)
+
+    def idle(self) -> None:
+        due = self._timers.next_ns()
+        if due is not None:
+            self.advance(max(0, due - self._now_ns))
+
+    def close(self) -> None:
+        self._timers.clear()

@@ -1,0 +1,180 @@
+"""The contract of an engine: what executes the guest.
+
+An engine plugin offers a factory `(EngineOptions) -> Engine`. One `Engine` belongs to one VM and makes one `VcpuEngine` a
+vCPU. Abilities are declared as attributes, never probed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from avmm.clock import Clock
+from avmm.exits import Exit
+from avmm.memory import MemorySlot
+
+
+class ExternalAbort(Exception):  # noqa: N818 - the architecture's own name for it
+    """Raised by a trap handler: the guest takes an external abort at this access."""
+
+
+class Undefined(Exception):  # noqa: N818
+    """Raised by a trap handler: the guest takes an Undefined Instruction exception at this access."""
+
+
+@dataclass(frozen=True, slots=True)
+class SystemRegister:
+    """A system register that traps to the host, or reads as a constant.
+
+    `encoding` is the architecture's: for AArch64 (op0, op1, CRn, CRm, op2). `read` returns the value, `write` takes it
+    (unsigned, 64 bits); None where the register cannot be read or written, which is then Undefined in the guest. Both run on
+    the thread that executes the guest, inside `enter()`, and may raise `Undefined`. A register with `constant` reads as that
+    value natively and ignores writes where `write` is None. `el0` lets EL0 reach the handler (which then decides).
+    """
+
+    name: str
+    encoding: tuple[int, int, int, int, int]
+    read: Callable[[], int] | None = None
+    write: Callable[[int], None] | None = None
+    constant: int | None = None
+    el0: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """A counter the engine reads natively: `(now_ns * frequency_hz / 10**9) - offset`, modulo 2**64.
+
+    `encoding` as in `SystemRegister`. `now_ns` is the VM's clock: CLOCK_MONOTONIC for the host clock, `Clock.now_ns()` for any
+    other. `allowed_at_el0` is asked only for an access from EL0; False makes it Undefined (a trap to EL1).
+    """
+
+    name: str
+    encoding: tuple[int, int, int, int, int]
+    frequency_hz: int
+    offset: int = 0
+    allowed_at_el0: Callable[[], bool] | None = None
+
+
+class Hypercall(Protocol):
+    """The registers of a hypercall while its handler runs (SMCCC: x0 to x17 are arguments and results)."""
+
+    immediate: int
+    secure: bool
+    """True for SMC, False for HVC."""
+
+    def argument(self, index: int) -> int:
+        """Register `x<index>`, unsigned, 64 bits."""
+
+    def result(self, index: int, value: int) -> None:
+        """Set register `x<index>` to `value` modulo 2**64."""
+
+
+class Traps(Protocol):
+    """What the guest's traps reach: one object a vCPU, given to `Engine.create_vcpu`.
+
+    All methods run inside `enter()`, on its thread. Any exception but `ExternalAbort` and `Undefined` ends the entry and comes
+    out of `enter()`.
+    """
+
+    def mmio_read(self, address: int, width: int) -> int:
+        """Read `width` bytes (1, 2, 4, 8) at guest physical `address`; the value is unsigned."""
+
+    def mmio_write(self, address: int, width: int, value: int) -> None:
+        """Write `width` bytes (1, 2, 4, 8) at guest physical `address`."""
+
+    def hypercall(self, call: Hypercall) -> None:
+        """Carry out a hypercall. Not implemented here: raise `Undefined`."""
+
+    def tlb_flush_all(self) -> None:
+        """The guest asked for a TLB invalidation on all vCPUs (TLBI ..IS). The engine has flushed its own vCPU's."""
+
+
+class VcpuEngine(Protocol):
+    """One vCPU's guest execution.
+
+    `enter` and everything not marked "any thread" is called by the vCPU's own thread: its task on the event loop while it is
+    outside, the slot's thread while it is inside. Never two at a time.
+    """
+
+    instructions: int
+    """Guest instructions executed so far; grows only while `count_instructions(True)` holds."""
+
+    def enter(self, budget: int = 0) -> Exit:
+        """Run the guest until it has to leave; block the calling thread meanwhile (with the GIL released).
+
+        With `budget`, leave with `BudgetExhausted` after that many instructions (rounded up to the engine's granularity:
+        `Engine.exact_budgets`). A kick latched before the entry makes it return `Kicked` before the first guest instruction.
+        """
+
+    def kick(self) -> None:
+        """Any thread. Make the running entry, or else the next one, return `Kicked` soon.
+
+        The kick is latched: it holds until an entry has ended because of it or `clear_kick()` drops it, so it cannot be
+        lost however it races with `enter`.
+        """
+
+    def clear_kick(self) -> None:
+        """Drop a latched kick. From here on, the next kick is latched for the next entry."""
+
+    def set_irq_line(self, level: bool) -> None:
+        """Drive the vCPU's interrupt pin (IRQ). Takes effect before the next guest instruction when called from a trap."""
+
+    def flush_tlb(self) -> None:
+        """Forget every translation of guest addresses cached for this vCPU."""
+
+    def count_instructions(self, on: bool) -> None:
+        """Count guest instructions, or stop counting. Counting costs nothing while it is off."""
+
+    def set_counter_offset(self, name: str, offset: int) -> None:
+        """Change a `Counter`'s offset (modulo 2**64)."""
+
+    def reset(self) -> None:
+        """Bring the registers to the architecture's reset values. Latched kicks stay."""
+
+    def read_register(self, name: str) -> int:
+        """Read a register by its lower-case name (`x0`, `sp`, `pc`, `pstate`); KeyError when there is none."""
+
+    def write_register(self, name: str, value: int) -> None:
+        """Write a register by its lower-case name; KeyError when there is none."""
+
+    def close(self) -> None:
+        """Free what the vCPU holds. Called once, outside the guest."""
+
+
+class Engine(Protocol):
+    """What executes the guest of one VM."""
+
+    name: str
+    max_in_guest: int
+    """How many vCPUs of one VM may be in guest mode at the same time."""
+    exact_budgets: bool
+    """True when `enter(budget=N)` executes N instructions exactly; else up to the end of the block."""
+
+    def map_memory(self, slot: MemorySlot) -> None:
+        """Let the guest see `slot`. Called with every vCPU outside."""
+
+    def unmap_memory(self, slot: MemorySlot) -> None:
+        """Take `slot` away from the guest. Called with every vCPU outside."""
+
+    def create_vcpu(
+        self, index: int, traps: Traps, registers: Sequence[SystemRegister], counters: Sequence[Counter]
+    ) -> VcpuEngine:
+        """Make vCPU `index` (0-based) with its traps, system registers and counters."""
+
+    def close(self) -> None:
+        """Free what the VM's engine holds, after every vCPU is closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """What an engine factory is given."""
+
+    arch: str
+    cpu: str
+    clock: Clock
+    options: dict[str, object] = field(default_factory=dict)
+    """The rest of the machine's `[engine]` table, for the engine to check."""
+
+
+EngineFactory = Callable[[EngineOptions], Engine]

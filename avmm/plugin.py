@@ -1,0 +1,92 @@
+"""For plugin authors: everything an architecture, an engine, a device or an instrument needs, and nothing else."""
+
+from avmm.arch import (
+    Arch,
+    ArchFactory,
+    ArchOptions,
+    ArchVcpu,
+    BootImage,
+    DevicePlace,
+    SystemEvent,
+    VmServices,
+)
+from avmm.bus import Bus, Device, Region, Width
+from avmm.clock import Clock, TimerHandle
+from avmm.engine import (
+    Counter,
+    Engine,
+    EngineFactory,
+    EngineOptions,
+    ExternalAbort,
+    Hypercall,
+    SystemRegister,
+    Traps,
+    Undefined,
+    VcpuEngine,
+)
+from avmm.errors import ConfigError, EngineError, LoadError, PluginError
+from avmm.exits import (
+    BUDGET_EXHAUSTED,
+    HALTED,
+    KICKED,
+    YIELDED,
+    BudgetExhausted,
+    Debug,
+    Exit,
+    ExitReason,
+    Fault,
+    Halted,
+    Kicked,
+    Yielded,
+)
+from avmm.irq import IrqChip, IrqLine
+from avmm.lock import DeviceLock
+from avmm.memory import GuestMemory, MemorySlot
+
+__all__ = [
+    "BUDGET_EXHAUSTED",
+    "HALTED",
+    "KICKED",
+    "YIELDED",
+    "Arch",
+    "ArchFactory",
+    "ArchOptions",
+    "ArchVcpu",
+    "BootImage",
+    "BudgetExhausted",
+    "Bus",
+    "Clock",
+    "ConfigError",
+    "Counter",
+    "Debug",
+    "Device",
+    "DeviceLock",
+    "DevicePlace",
+    "Engine",
+    "EngineError",
+    "EngineFactory",
+    "EngineOptions",
+    "Exit",
+    "ExitReason",
+    "ExternalAbort",
+    "Fault",
+    "GuestMemory",
+    "Halted",
+    "Hypercall",
+    "IrqChip",
+    "IrqLine",
+    "Kicked",
+    "LoadError",
+    "MemorySlot",
+    "PluginError",
+    "Region",
+    "SystemEvent",
+    "SystemRegister",
+    "TimerHandle",
+    "Traps",
+    "Undefined",
+    "VcpuEngine",
+    "VmServices",
+    "Width",
+    "Yielded",
+]
