@@ -13,8 +13,9 @@ from enum import Enum, IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from avmm.bus import Bus, Device
+from avmm.bus import Bus
 from avmm.clock import Clock
+from avmm.device import Device
 from avmm.engine import Counter, SystemRegister, Traps, VcpuEngine
 from avmm.irq import IrqChip
 from avmm.lock import DeviceLock
@@ -36,11 +37,14 @@ class VmServices(Protocol):
     """The VM as its architecture sees it."""
 
     name: str
-    vcpus: Sequence[Vcpu]
     memory: GuestMemory
     bus: Bus
     clock: Clock
     device_lock: DeviceLock
+
+    @property
+    def vcpus(self) -> Sequence[Vcpu]:
+        """The VM's vCPUs made so far, by index; all of them once the VM is built."""
 
     def system_event(self, event: SystemEvent, detail: str = "") -> None:
         """Shut down, reset or crash the whole machine. Any thread; returns at once, and no vCPU enters the guest again."""

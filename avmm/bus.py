@@ -1,48 +1,13 @@
-"""Devices and the bus of memory-mapped registers (MMIO) they sit on."""
+"""The bus of memory-mapped registers (MMIO)."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from enum import IntEnum
 
+from avmm.device import Device, Width
 from avmm.errors import ConfigError
 from avmm.lock import DeviceLock
-
-
-class Width(IntEnum):
-    """The size of a register access, in bytes."""
-
-    W8 = 1
-    W16 = 2
-    W32 = 4
-    W64 = 8
-
-
-class Device(ABC):
-    """A device with memory-mapped registers.
-
-    `read`, `write` and `reset` run with the VM's device lock held: they never run at the same time, and must not wait. They may run
-    on any thread. A device that needs the outside world overrides `run`.
-    """
-
-    size: int
-    """How many bytes of guest physical address space the registers take."""
-
-    @abstractmethod
-    def read(self, offset: int, width: Width) -> int:
-        """The value of the register at byte `offset`. Bits beyond `width` are dropped."""
-
-    @abstractmethod
-    def write(self, offset: int, width: Width, value: int) -> None:
-        """Write `value` (unsigned, `width` bytes) to the register at byte `offset`."""
-
-    def reset(self) -> None:
-        """Go back to the state after power-on. Interrupt lines go low."""
-
-    async def run(self) -> None:
-        """Live beside the guest, from `Vm.start` until cancelled at its end; override to talk to the outside world."""
 
 
 class Region:
@@ -114,8 +79,8 @@ class Bus:
             region.reads += 1
             try:
                 return region.device.read(address - region.address, Width(width)) & ((1 << width * 8) - 1)
-            except Exception as error:  # the plugin boundary: a device that raises is taken out, the VM goes on
-                self._quarantine(region, error)
+            except Exception as error:  # noqa: BLE001 - the plugin boundary: a device that raises is taken out, the VM goes on
+                self.quarantine(region, error)
                 return 0
 
     def write(self, address: int, width: int, value: int) -> None:
@@ -128,8 +93,8 @@ class Bus:
             region.writes += 1
             try:
                 region.device.write(address - region.address, Width(width), value)
-            except Exception as error:  # the plugin boundary
-                self._quarantine(region, error)
+            except Exception as error:  # noqa: BLE001 - the plugin boundary
+                self.quarantine(region, error)
 
     def reset(self) -> None:
         """Reset every device; quarantined ones stay out."""
@@ -138,10 +103,11 @@ class Bus:
                 if not region.quarantined:
                     try:
                         region.device.reset()
-                    except Exception as error:  # the plugin boundary
-                        self._quarantine(region, error)
+                    except Exception as error:  # noqa: BLE001 - the plugin boundary
+                        self.quarantine(region, error)
 
-    def _quarantine(self, region: Region, error: Exception) -> None:
+    def quarantine(self, region: Region, error: Exception) -> None:
+        """Take a device out because it raised `error`. Called with the device lock held."""
         region.faults += 1
         region.quarantined = True
         self._on_fault(region, error)

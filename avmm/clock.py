@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import ctypes
 import heapq
 import itertools
-import os
-import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -43,7 +39,7 @@ class Clock(Protocol):
         """Cancel all timers and give the host's resources back."""
 
 
-class _Timer:
+class Timer:
     """One entry of a clock's heap; cancelling clears the callback and leaves the entry to be dropped when it comes up."""
 
     __slots__ = ("callback", "order", "when_ns")
@@ -52,24 +48,24 @@ class _Timer:
         self.when_ns, self.order = when_ns, order
         self.callback: Callable[[], None] | None = callback
 
-    def __lt__(self, other: _Timer) -> bool:
+    def __lt__(self, other: Timer) -> bool:
         return (self.when_ns, self.order) < (other.when_ns, other.order)
 
     def cancel(self) -> None:
         self.callback = None
 
 
-class _TimerHeap:
-    """Timers in order of time, then of making. Owned by one thread."""
+class TimerHeap:
+    """Timers in order of time, then of making. Its user guards it."""
 
     __slots__ = ("_heap", "_order")
 
     def __init__(self) -> None:
-        self._heap: list[_Timer] = []
+        self._heap: list[Timer] = []
         self._order = itertools.count()
 
-    def add(self, when_ns: int, callback: Callable[[], None]) -> _Timer:
-        timer = _Timer(when_ns, next(self._order), callback)
+    def add(self, when_ns: int, callback: Callable[[], None]) -> Timer:
+        timer = Timer(when_ns, next(self._order), callback)
         heapq.heappush(self._heap, timer)
         return timer
 
@@ -79,12 +75,12 @@ class _TimerHeap:
             heapq.heappop(self._heap)
         return self._heap[0].when_ns if self._heap else None
 
-    def fire(self, now_ns: int) -> None:
-        """Make every call that is due."""
-        while (due := self.next_ns()) is not None and due <= now_ns:
-            callback = heapq.heappop(self._heap).callback
-            if callback is not None:
-                callback()
+    def take_due(self, now_ns: int) -> list[Timer]:
+        """Take out every timer that is due, earliest first."""
+        due: list[Timer] = []
+        while (when_ns := self.next_ns()) is not None and when_ns <= now_ns:
+            due.append(heapq.heappop(self._heap))
+        return due
 
     def clear(self) -> None:
         self._heap.clear()
@@ -101,7 +97,7 @@ class VirtualClock:
     def __init__(self, *, ns_per_instruction: int = 1, start_ns: int = 0) -> None:
         self._now_ns = start_ns
         self._ns_per_instruction = ns_per_instruction
-        self._timers = _TimerHeap()
+        self._timers = TimerHeap()
 
     def now_ns(self) -> int:
         return self._now_ns
@@ -118,7 +114,9 @@ class VirtualClock:
         end_ns = self._now_ns + ns
         while (due := self._timers.next_ns()) is not None and due <= end_ns:
             self._now_ns = max(self._now_ns, due)
-            self._timers.fire(self._now_ns)
+            for timer in self._timers.take_due(self._now_ns):
+                if timer.callback is not None:
+                    timer.callback()
         self._now_ns = end_ns
 
     def guest_ran(self, instructions: int) -> None:

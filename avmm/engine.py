@@ -15,11 +15,11 @@ from avmm.exits import Exit
 from avmm.memory import MemorySlot
 
 
-class ExternalAbort(Exception):  # noqa: N818 - the architecture's own name for it
+class ExternalAbort(Exception):
     """Raised by a trap handler: the guest takes an external abort at this access."""
 
 
-class Undefined(Exception):  # noqa: N818
+class Undefined(Exception):
     """Raised by a trap handler: the guest takes an Undefined Instruction exception at this access."""
 
 

@@ -10,8 +10,10 @@ from avmm.arch import (
     SystemEvent,
     VmServices,
 )
-from avmm.bus import Bus, Device, Region, Width
+from avmm.bus import Bus, Region
 from avmm.clock import Clock, TimerHandle
+from avmm.console import Console
+from avmm.device import Device, DeviceFactory, DeviceOptions, Width
 from avmm.engine import (
     Counter,
     Engine,
@@ -39,15 +41,26 @@ from avmm.exits import (
     Kicked,
     Yielded,
 )
+from avmm.instrument import BUCKETS, Histogram, KickAction, VcpuStats
 from avmm.irq import IrqChip, IrqLine
 from avmm.lock import DeviceLock
 from avmm.memory import GuestMemory, MemorySlot
+from avmm.vcpu.acks import Acknowledgements
+from avmm.vcpu.mode import Tracepoint, VcpuMode
+from avmm.vcpu.posted import PostedWord
+from avmm.vcpu.requests import NO_ACTION, NO_WAKEUP, WAIT, Request, arch_request
+from avmm.vcpu.vcpu import Vcpu
 
 __all__ = [
+    "BUCKETS",
     "BUDGET_EXHAUSTED",
     "HALTED",
     "KICKED",
+    "NO_ACTION",
+    "NO_WAKEUP",
+    "WAIT",
     "YIELDED",
+    "Acknowledgements",
     "Arch",
     "ArchFactory",
     "ArchOptions",
@@ -57,10 +70,13 @@ __all__ = [
     "Bus",
     "Clock",
     "ConfigError",
+    "Console",
     "Counter",
     "Debug",
     "Device",
+    "DeviceFactory",
     "DeviceLock",
+    "DeviceOptions",
     "DevicePlace",
     "Engine",
     "EngineError",
@@ -72,21 +88,30 @@ __all__ = [
     "Fault",
     "GuestMemory",
     "Halted",
+    "Histogram",
     "Hypercall",
     "IrqChip",
     "IrqLine",
+    "KickAction",
     "Kicked",
     "LoadError",
     "MemorySlot",
     "PluginError",
+    "PostedWord",
     "Region",
+    "Request",
     "SystemEvent",
     "SystemRegister",
     "TimerHandle",
+    "Tracepoint",
     "Traps",
     "Undefined",
+    "Vcpu",
     "VcpuEngine",
+    "VcpuMode",
+    "VcpuStats",
     "VmServices",
     "Width",
     "Yielded",
+    "arch_request",
 ]

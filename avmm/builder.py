@@ -1,0 +1,153 @@
+"""From a machine's description to its parts: memory, architecture, vCPUs, engine, slots, devices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import ParamSpec, Protocol, TypeVar
+
+from avmm import registry
+from avmm.arch import Arch, ArchFactory, ArchOptions, DevicePlace, VmServices
+from avmm.config import MachineConfig
+from avmm.console import Console
+from avmm.device import DeviceFactory, DeviceOptions
+from avmm.engine import Engine, EngineFactory, EngineOptions
+from avmm.errors import AvmmError, ConfigError, PluginError
+from avmm.instrument import InstrumentFactory
+from avmm.irq import IrqLine
+from avmm.slot import InlineSlot, Slot, ThreadSlot
+from avmm.vcpu.requests import REQUEST_MASK, Request
+from avmm.vcpu.vcpu import Vcpu, VcpuHost
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Plugins(Protocol):
+    """Where factories come from. PluginError when there is none of that name."""
+
+    def arch(self, name: str) -> ArchFactory: ...
+
+    def engine(self, name: str) -> EngineFactory: ...
+
+    def device(self, name: str) -> DeviceFactory: ...
+
+    def instrument(self, name: str) -> InstrumentFactory: ...
+
+
+class Installed:
+    """The plugins that are installed, by their entry points."""
+
+    def arch(self, name: str) -> ArchFactory:
+        return registry.load(registry.ARCH, name)
+
+    def engine(self, name: str) -> EngineFactory:
+        return registry.load(registry.ENGINES, name)
+
+    def device(self, name: str) -> DeviceFactory:
+        return registry.load(registry.DEVICES, name)
+
+    def instrument(self, name: str) -> InstrumentFactory:
+        return registry.load(registry.INSTRUMENTS, name)
+
+
+class BuildingVm(VmServices, VcpuHost, Protocol):
+    """The VM whose parts are being made."""
+
+
+@dataclass(slots=True)
+class Machine:
+    """The parts of one VM."""
+
+    arch: Arch
+    engine: Engine
+    vcpus: list[Vcpu]
+    slots: list[Slot]
+    devices: list[DevicePlace]
+    request_names: dict[int, str]
+
+
+def assemble(
+    vm: BuildingVm, vcpus: list[Vcpu], config: MachineConfig, plugins: Plugins, console: Console, undo: ExitStack
+) -> Machine:
+    """Make the parts; `vcpus` is filled in place. What must be given back later is left in `undo`, also on failure."""
+    if config.clock == "virtual" and config.slot != "inline":
+        raise ConfigError("virtual time needs slot = 'inline'", key="slot")
+    options = ArchOptions(config.cpu, config.vcpus, config.memory_bytes, config.irqchip, config.arch_options)
+    arch = _make(config.arch, plugins.arch(config.arch), vm, options)
+    undo.callback(vm.memory.close)
+    for memory_slot in arch.memory_slots():
+        vm.memory.add(memory_slot)
+    engine_options = EngineOptions(config.arch, config.cpu, vm.clock, config.engine_options)
+    engine = _make(config.engine, plugins.engine(config.engine), engine_options)
+    undo.callback(engine.close)
+    names: dict[int, str] = {
+        request & REQUEST_MASK: request.name for request in (*arch.requests, *Request) if request != Request.OUTSIDE_GUEST_MODE
+    }
+    handlers = arch.handlers()
+    for index in range(config.vcpus):
+        vcpu = Vcpu(index, vm, handlers, names)
+        vcpu.halt_poll.max_ns = config.halt_poll_ns
+        vcpus.append(vcpu)
+        vcpu.arch = arch.create_vcpu(vcpu)
+    for memory_slot in vm.memory:
+        engine.map_memory(memory_slot)
+    slots = _make_slots(config, vm, engine, undo)
+    for vcpu in vcpus:
+        parts = vcpu.arch
+        vcpu.engine = engine.create_vcpu(vcpu.index, parts.traps, parts.system_registers, parts.counters)
+        undo.callback(vcpu.engine.close)
+        vcpu.engine.count_instructions(config.count_instructions or config.clock == "virtual")
+        vcpu.slot = slots[vcpu.index % len(slots)]
+        parts.attach(vcpu.engine)
+    devices = [_add_device(vm, arch, plugins, console, place, options) for place, options in _places(config, arch)]
+    return Machine(arch, engine, vcpus, slots, devices, names)
+
+
+def _make(name: str, factory: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Call a plugin's factory; whatever it raises beyond avmm's own errors becomes a PluginError with its name."""
+    try:
+        return factory(*args, **kwargs)
+    except AvmmError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the plugin boundary
+        raise PluginError(name, f"cannot be made: {type(error).__name__}: {error}") from error
+
+
+def _make_slots(config: MachineConfig, vm: BuildingVm, engine: Engine, undo: ExitStack) -> list[Slot]:
+    """As many slots as vCPUs may be in guest mode at once."""
+    slots: list[Slot] = []
+    for number in range(min(config.vcpus, engine.max_in_guest)):
+        if config.slot == "inline":
+            slot: Slot = InlineSlot(vm.clock)
+        else:
+            slot = ThreadSlot(vm.clock, quantum_ns=config.quantum_us * 1000, name=f"{config.name}-slot{number}")
+        undo.callback(slot.close)
+        slots.append(slot)
+    return slots
+
+
+def _places(config: MachineConfig, arch: Arch) -> list[tuple[DevicePlace, dict[str, object]]]:
+    """All devices and where they go: the architecture's usual ones, then (or instead, by name) the description's."""
+    places: dict[str, tuple[DevicePlace, dict[str, object]]] = {}
+    if config.default_devices:
+        places = {place.name: (place, {}) for place in arch.default_devices()}
+    for name, device in config.devices.items():
+        place = arch.place(name, device.kind, device.base, device.irq)
+        places[name] = (place, device.options)
+    return list(places.values())
+
+
+def _add_device(
+    vm: BuildingVm, arch: Arch, plugins: Plugins, console: Console, place: DevicePlace, options: dict[str, object]
+) -> DevicePlace:
+    """Make one device and put it on the bus."""
+    line = None if place.irq is None else IrqLine(arch.irq_chip, place.irq, vm.device_lock, place.name)
+    device = _make(
+        place.kind,
+        plugins.device(place.kind),
+        DeviceOptions(place.name, vm.clock, vm.device_lock, console, line, options),
+    )
+    vm.bus.add(place.address, device, place.name)
+    return DevicePlace(place.name, place.kind, place.address, place.irq, device)

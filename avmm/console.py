@@ -1,0 +1,40 @@
+"""The VM's console: bytes from a serial device to the host, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from avmm.lock import DeviceLock
+
+
+class Console:
+    """Joins one serial device to the host. Input that arrives before a device listens is kept (up to 4096 bytes)."""
+
+    __slots__ = ("_early", "_lock", "_output", "_receiver")
+
+    KEPT = 4096
+
+    def __init__(self, lock: DeviceLock, output: Callable[[bytes], object] | None = None) -> None:
+        self._lock, self._output = lock, output
+        self._receiver: Callable[[bytes], object] | None = None
+        self._early = b""
+
+    def write(self, data: bytes) -> None:
+        """The guest wrote `data`. Called by the device with the device lock held, on any thread; must not block."""
+        if self._output is not None:
+            self._output(data)
+
+    def on_input(self, receiver: Callable[[bytes], object]) -> None:
+        """Have `receiver` called with what is typed, with the device lock held."""
+        self._receiver = receiver
+        early, self._early = self._early, b""
+        if early:
+            self.input(early)
+
+    def input(self, data: bytes) -> None:
+        """The host typed `data`. Any thread."""
+        with self._lock:
+            if self._receiver is not None:
+                self._receiver(data)
+            else:
+                self._early = (self._early + data)[: self.KEPT]

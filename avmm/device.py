@@ -1,0 +1,71 @@
+"""Devices: what sits on the bus of memory-mapped registers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from avmm.clock import Clock
+from avmm.console import Console
+from avmm.irq import IrqLine
+from avmm.lock import DeviceLock
+
+
+class Width(IntEnum):
+    """The size of a register access, in bytes."""
+
+    W8 = 1
+    W16 = 2
+    W32 = 4
+    W64 = 8
+
+
+class Device(ABC):
+    """A device with memory-mapped registers.
+
+    `read`, `write` and `reset` run with the VM's device lock held: they never run at the same time, and must not wait. They may
+    run on any thread. A device that needs the outside world overrides `run`.
+    """
+
+    size: int
+    """How many bytes of guest physical address space the registers take."""
+
+    @abstractmethod
+    def read(self, offset: int, width: Width) -> int:
+        """The value of the register at byte `offset`. Bits beyond `width` are dropped."""
+
+    @abstractmethod
+    def write(self, offset: int, width: Width, value: int) -> None:
+        """Write `value` (unsigned, `width` bytes) to the register at byte `offset`."""
+
+    def reset(self) -> None:
+        """Go back to the state after power-on. Interrupt lines go low."""
+
+    async def run(self) -> None:
+        """Live beside the guest, from `Vm.start` until cancelled at its end; override to talk to the outside world."""
+
+    async def quiesce(self) -> None:
+        """The VM pauses: finish what is under way, start nothing new until `resume`. The guest is outside already."""
+
+    def resume(self) -> None:
+        """The VM goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceOptions:
+    """What a device factory is given."""
+
+    name: str
+    clock: Clock
+    lock: DeviceLock
+    """The VM's device lock, for a device whose own coroutine or callbacks touch its registers' state."""
+    console: Console
+    """The VM's console, for a device that is one."""
+    irq: IrqLine | None = None
+    options: Mapping[str, object] = field(default_factory=dict)
+    """The rest of the machine's `[devices.NAME]` table, for the device to check."""
+
+
+DeviceFactory = Callable[[DeviceOptions], Device]

@@ -1,0 +1,90 @@
+"""The host's clock: CLOCK_MONOTONIC, with timers to the microsecond on a timerfd of the event loop's."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import threading
+import time
+from collections.abc import Callable
+
+from avmm.clock import NS_PER_S, TimerHandle, TimerHeap
+
+_TFD_TIMER_ABSTIME = 1
+
+
+class _Timespec(ctypes.Structure):
+    _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
+
+
+class _Itimerspec(ctypes.Structure):
+    _fields_ = (("interval", _Timespec), ("value", _Timespec))
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class HostClock:
+    """CLOCK_MONOTONIC. The event loop's own timers round to a millisecond and may fire early; a timerfd does neither."""
+
+    is_host = True
+    now_ns = staticmethod(time.monotonic_ns)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards the heap and the timerfd's setting: timers are made on any thread
+        self._timers = TimerHeap()
+        self._armed_ns = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._fd: int = _libc.timerfd_create(time.CLOCK_MONOTONIC, os.O_CLOEXEC | os.O_NONBLOCK)
+        if self._fd < 0:
+            error = ctypes.get_errno()
+            raise OSError(error, f"timerfd_create: {os.strerror(error)}")
+
+    def start(self) -> None:
+        """Begin to fire, on the running event loop."""
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._fd, self._expired)
+
+    def call_at(self, when_ns: int, callback: Callable[[], None]) -> TimerHandle:
+        with self._lock:
+            timer = self._timers.add(when_ns, callback)
+            self._arm()
+        return timer
+
+    def _arm(self) -> None:
+        """Set the timerfd to the earliest timer, unless it is set to that or to something earlier."""
+        due = self._timers.next_ns()
+        if due is None or (self._armed_ns and self._armed_ns <= due):
+            return
+        self._armed_ns = due = max(due, 1)  # a timerfd set to 0 is disarmed
+        setting = _Itimerspec(value=_Timespec(due // NS_PER_S, due % NS_PER_S))
+        _libc.timerfd_settime(self._fd, _TFD_TIMER_ABSTIME, ctypes.byref(setting), None)
+
+    def _expired(self) -> None:
+        try:
+            os.read(self._fd, 8)
+        except BlockingIOError:
+            return
+        now_ns = time.monotonic_ns()
+        with self._lock:
+            self._armed_ns = 0
+            due = self._timers.take_due(now_ns)
+            self._arm()
+        for timer in due:
+            callback = timer.callback  # looked at now: an earlier call may have cancelled this one
+            if callback is not None:
+                callback()
+
+    def guest_ran(self, instructions: int) -> None:
+        pass
+
+    def idle(self) -> None:
+        pass
+
+    def close(self) -> None:
+        with self._lock:
+            self._timers.clear()
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.remove_reader(self._fd)
+        os.close(self._fd)

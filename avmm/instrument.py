@@ -1,0 +1,123 @@
+"""What is counted: plain integers, written where things happen and read at scrape time.
+
+Each field says who writes it. One writer (or one lock) a field makes the figures exact without any cost on the hot path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import TYPE_CHECKING, Protocol
+
+from avmm.bus import Bus
+from avmm.clock import Clock
+from avmm.exits import ExitReason
+
+if TYPE_CHECKING:
+    from avmm.slot import Slot
+    from avmm.vcpu.vcpu import Vcpu
+
+BUCKETS = 32
+"""Buckets of a power-of-two histogram: bucket i counts durations below 2**i ns (and not below 2**(i-1)), the last the rest."""
+
+
+class KickAction(IntEnum):
+    """What a kick came to (section "VCPU Kicks"): exactly one of the three."""
+
+    NOTHING = 0
+    WAKEUP = 1
+    IPI = 2
+
+
+@dataclass(slots=True)
+class Histogram:
+    """Durations in power-of-two buckets, with their sum in nanoseconds."""
+
+    buckets: list[int] = field(default_factory=lambda: [0] * BUCKETS)
+    sum_ns: int = 0
+
+    def count(self, ns: int) -> None:
+        """Count one duration."""
+        self.buckets[min(ns.bit_length(), BUCKETS - 1)] += 1
+        self.sum_ns += ns
+
+
+@dataclass(slots=True)
+class VcpuStats:
+    """One vCPU's figures."""
+
+    # Written under the vCPU's lock, by whoever makes requests and kicks.
+    requests_made: dict[int, int] = field(default_factory=dict)
+    """Requests made, by number."""
+    kicks: list[int] = field(default_factory=lambda: [0] * len(KickAction))
+    """Kicks, by `KickAction`."""
+    wakeups: int = 0
+    """Times a sleeper was taken off its wait queue (halt_wakeup)."""
+    ipis_acknowledged: int = 0
+    """IPIs whose sender waited for the acknowledgement."""
+
+    # Written by the vCPU's own thread.
+    requests_handled: dict[int, int] = field(default_factory=dict)
+    """Requests handled, by number."""
+    exits: int = 0
+    """Times guest mode was left."""
+    exits_by_reason: list[int] = field(default_factory=lambda: [0] * len(ExitReason))
+    """Exits and traps handled in place, by `ExitReason`."""
+    aborted_entries: int = 0
+    """Entries given up at the last look at the requests."""
+    halts: int = 0
+    """Times the guest waited for an interrupt."""
+    spurious_wakeups: int = 0
+    """Times a sleeper found nothing to do and went back to sleep."""
+    halt_attempted_poll: int = 0
+    halt_successful_poll: int = 0
+    guest_ns: int = 0
+    """Time in guest mode, in nanoseconds of the VM's clock."""
+    blocked_ns: int = 0
+    """Time asleep: halted, paused or powered off, in nanoseconds of the VM's clock."""
+    started_ns: int = 0
+    """When the run loop started."""
+    kick_to_exit: Histogram = field(default_factory=Histogram)
+    """From sending an IPI to the vCPU being outside guest mode."""
+    halt_wait: Histogram = field(default_factory=Histogram)
+    """From going to sleep to waking, for halts that slept."""
+
+
+class ObservedVm(Protocol):
+    """The VM as an instrument sees it: figures to read, whenever it likes, and nothing to change."""
+
+    name: str
+    clock: Clock
+    bus: Bus
+
+    @property
+    def vcpus(self) -> Sequence[Vcpu]: ...
+
+    @property
+    def slots(self) -> Sequence[Slot]: ...
+
+    @property
+    def guest_faults(self) -> Mapping[str, int]:
+        """Odd things the guest did, by kind (a small fixed set)."""
+
+    @property
+    def request_names(self) -> Mapping[int, str]:
+        """Names of all requests by number."""
+
+    def state(self) -> str:
+        """The VM's state: init, running, paused, reset or halted."""
+
+
+class Instrument(Protocol):
+    """Something that watches VMs: an exporter, a tracer."""
+
+    async def start(self, vm: ObservedVm) -> None:
+        """Begin to watch `vm`. Called on the event loop, before its guest first runs."""
+
+    async def stop(self, vm: ObservedVm) -> None:
+        """Watch `vm` no more: it is over. Its last figures may be read until this returns."""
+
+
+InstrumentFactory = Callable[[str], Instrument]
+"""Makes an instrument from the one string of its setting (`metrics = "HOST:PORT"`)."""

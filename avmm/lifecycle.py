@@ -1,0 +1,43 @@
+"""A VM's life: its states, and which may follow which."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from avmm.errors import LifecycleError
+
+
+class State(Enum):
+    """Where a VM is in its life."""
+
+    INIT = "init"
+    """Built, and never run."""
+    RUNNING = "running"
+    PAUSED = "paused"
+    """Quiesced: every vCPU outside the guest, every device at rest."""
+    RESET = "reset"
+    """On the way from one run to the next."""
+    HALTED = "halted"
+    """Over. Nothing follows."""
+
+
+LEGAL: dict[State, frozenset[State]] = {
+    State.INIT: frozenset({State.RUNNING, State.HALTED}),
+    State.RUNNING: frozenset({State.PAUSED, State.RESET, State.HALTED}),
+    State.PAUSED: frozenset({State.RUNNING, State.RESET, State.HALTED}),
+    State.RESET: frozenset({State.RUNNING, State.PAUSED, State.HALTED}),
+    State.HALTED: frozenset(),
+}
+
+
+class Lifecycle:
+    """The state of one VM. Owned by the event loop."""
+
+    def __init__(self) -> None:
+        self.state = State.INIT
+
+    def move(self, to: State) -> None:
+        """Go to state `to`; LifecycleError when that may not follow the present one."""
+        if to not in LEGAL[self.state]:
+            raise LifecycleError(f"a VM that is {self.state.value} cannot become {to.value}")
+        self.state = to

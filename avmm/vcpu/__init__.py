@@ -1,0 +1,1 @@
+"""vCPUs, the requests made of them, and the kicker."""

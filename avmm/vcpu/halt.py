@@ -1,0 +1,154 @@
+"""Sleeping: halted until there is something to run for, or off until somebody says so (section "Sleeping VCPUs")."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from avmm.vcpu.mode import Tracepoint
+from avmm.vcpu.requests import Request
+from avmm.vcpu.waitqueue import WaitQueue
+
+if TYPE_CHECKING:
+    from avmm.vcpu.vcpu import Vcpu
+
+
+@dataclass(slots=True)
+class HaltPoll:
+    """Poll a while before sleeping (halt polling). Off while `max_ns` is 0; the window adapts between 0 and `max_ns`.
+
+    Linux, Documentation/virt/kvm/halt-polling.rst, with grow 2, grow start 10 us and shrink to 0.
+    """
+
+    max_ns: int = 0
+    window_ns: int = 0
+
+    GROW = 2
+    GROW_START_NS = 10_000
+
+    def adapt(self, halted_ns: int) -> None:
+        """Grow or shrink the window after a halt that took `halted_ns` in all."""
+        if not self.max_ns:
+            self.window_ns = 0
+        elif halted_ns <= self.window_ns:
+            pass
+        elif self.window_ns and halted_ns > self.max_ns:
+            self.window_ns = 0
+        elif self.window_ns < self.max_ns and halted_ns < self.max_ns:
+            self.window_ns = min(self.max_ns, self.window_ns * self.GROW or self.GROW_START_NS)
+
+
+class Sleep:
+    """How one vCPU sleeps. Everything but the queue's `take` and `resume` belongs to the vCPU's task."""
+
+    __slots__ = ("_vcpu", "queue")
+
+    def __init__(self, vcpu: Vcpu) -> None:
+        self._vcpu = vcpu
+        self.queue = WaitQueue()
+
+    async def halt(self, deadline_ns: int | None = None) -> bool:
+        """Wait until the vCPU has something to run for, polling first if it may; True if it slept (kvm_vcpu_halt)."""
+        vcpu, clock = self._vcpu, self._vcpu.clock
+        started_ns = clock.now_ns()
+        vcpu.stats.halts += 1
+        waited = False
+        if not await self._poll(started_ns):
+            waited = await self.block(deadline_ns)
+        halted_ns = clock.now_ns() - started_ns
+        if waited:
+            vcpu.stats.halt_wait.count(halted_ns)
+        if vcpu.halt_poll.max_ns:
+            vcpu.halt_poll.adapt(halted_ns)
+        if vcpu.trace is not None:
+            vcpu.trace(Tracepoint.WAKEUP)
+        return waited
+
+    async def block(self, deadline_ns: int | None = None) -> bool:
+        """Sleep until the vCPU has something to run for; True if it slept (kvm_vcpu_block)."""
+        vcpu, clock = self._vcpu, self._vcpu.clock
+        if deadline_ns is None:
+            vcpu.arch.blocking()
+            try:
+                return await self._wait_until(self.must_stop_blocking)
+            finally:
+                vcpu.arch.unblocking()
+        timer = clock.call_at(deadline_ns, self._wake_up)
+        vcpu.arch.blocking()
+        try:
+            return await self._wait_until(lambda: self.must_stop_blocking() or clock.now_ns() >= deadline_ns)
+        finally:
+            timer.cancel()
+            vcpu.arch.unblocking()
+
+    def _wake_up(self) -> None:
+        self._vcpu.wake_up()
+
+    def runnable(self) -> bool:
+        """True when the vCPU may run and has something to run for."""
+        vcpu = self._vcpu
+        return not vcpu.powered_off and not vcpu.paused and vcpu.arch.runnable()
+
+    def must_stop_blocking(self) -> bool:
+        """Look at what ends a block, in the kernel's order; UNHALT is made only for the first (kvm_vcpu_check_block)."""
+        vcpu = self._vcpu
+        if self.runnable():
+            vcpu.make_request(Request.UNHALT)
+            return True
+        return vcpu.arch.pending_timer() or vcpu.check_request(Request.UNBLOCK) or vcpu.test_request(Request.VM_DEAD)
+
+    async def while_off(self) -> None:
+        """Sleep as long as the vCPU is powered off or paused; the VM's end ends that too (kvm_vcpu_sleep)."""
+        vcpu = self._vcpu
+        await self._wait_until(lambda: not (vcpu.powered_off or vcpu.paused) or vcpu.test_request(Request.VM_DEAD))
+
+    async def _poll(self, started_ns: int) -> bool:
+        """Look again and again for as long as the window allows; True when the halt is over."""
+        vcpu = self._vcpu
+        window_ns = vcpu.halt_poll.window_ns
+        if not window_ns:
+            return False
+        vcpu.stats.halt_attempted_poll += 1
+        while True:
+            if vcpu.trace is not None:
+                vcpu.trace(Tracepoint.POLL)
+            if self.must_stop_blocking():
+                vcpu.stats.halt_successful_poll += 1
+                return True
+            if vcpu.clock.now_ns() - started_ns >= window_ns:
+                return False
+            await asyncio.sleep(0)
+
+    async def _wait_until(self, over: Callable[[], bool]) -> bool:
+        """Sleep until `over()`; True if there was any need to."""
+        vcpu, queue, trace = self._vcpu, self.queue, self._vcpu.trace
+        waited = False
+        started_ns = 0
+        while True:
+            # On the queue first, then the look: whoever makes `over()` true after our look finds us on the queue and wakes us.
+            waiter = queue.prepare()
+            if vcpu.idle is not None:
+                vcpu.idle.sleeps()
+            try:
+                if trace is not None:
+                    trace(Tracepoint.BEFORE_SLEEP_CHECK)
+                if over():
+                    break
+                if waited:
+                    vcpu.stats.spurious_wakeups += 1
+                else:
+                    waited, started_ns = True, vcpu.clock.now_ns()
+                if trace is not None:
+                    trace(Tracepoint.ASLEEP)
+                await waiter
+            finally:
+                with vcpu.lock:
+                    still_queued = queue.finish()
+                if still_queued and vcpu.idle is not None:
+                    vcpu.idle.woke()
+        if waited:
+            vcpu.exhausted_quantum = False
+            vcpu.stats.blocked_ns += vcpu.clock.now_ns() - started_ns
+        return waited

@@ -1,0 +1,389 @@
+"""A vCPU: its requests, its mode, and the run loop that honours the one before it changes the other."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol, assert_never
+
+from avmm.arch import ArchVcpu
+from avmm.clock import Clock
+from avmm.engine import VcpuEngine
+from avmm.errors import RequestError, UnhandledRequest
+from avmm.exits import BudgetExhausted, Debug, Exit, Fault, Halted, Kicked, Yielded
+from avmm.instrument import VcpuStats
+from avmm.vcpu.acks import Acknowledgements
+from avmm.vcpu.halt import HaltPoll, Sleep
+from avmm.vcpu.kicker import make_vcpus_request
+from avmm.vcpu.mode import Tracepoint, VcpuMode
+from avmm.vcpu.posted import PostedWord
+from avmm.vcpu.requests import NO_ACTION, REQUEST_MASK, Request, request_bit
+
+if TYPE_CHECKING:
+    from avmm.slot import Slot
+
+Handler = Callable[["Vcpu"], None]
+
+
+class VcpuHost(Protocol):
+    """The VM, as a vCPU needs it."""
+
+    clock: Clock
+
+    def vcpu_failed(self, vcpu: Vcpu, detail: str) -> None:
+        """The guest cannot go on: an engine fault. Ends the VM as a crash."""
+
+    def vcpu_stopped_for_debug(self, vcpu: Vcpu, pc: int) -> None:
+        """A host breakpoint: pause the VM."""
+
+
+class IdleWatch(Protocol):
+    """Whoever wants to know when every vCPU sleeps (virtual time jumps then). The event loop's thread."""
+
+    def sleeps(self) -> None:
+        """One more vCPU sleeps."""
+
+    def woke(self) -> None:
+        """One fewer."""
+
+
+class Vcpu:
+    """One virtual CPU: an asyncio task that runs guest code on a slot, and a word of requests that anybody may set.
+
+    Owned by its own thread: the task on the event loop while outside, the slot's thread while inside the guest. `lock` guards
+    what others touch too: the requests, the mode, the acknowledgements, the wait queue and the kick counters. It is held for
+    a few instructions, never across an await or a call out.
+    """
+
+    __slots__ = (
+        "_guest_thread",
+        "_handled",
+        "_handlers",
+        "_host",
+        "_requests",
+        "_task",
+        "acks",
+        "arch",
+        "clock",
+        "engine",
+        "exhausted_quantum",
+        "halt_poll",
+        "idle",
+        "index",
+        "kicked_ns",
+        "lock",
+        "mode",
+        "names",
+        "paused",
+        "posted",
+        "powered_off",
+        "sleep",
+        "slot",
+        "stats",
+        "trace",
+    )
+
+    arch: ArchVcpu
+    engine: VcpuEngine
+    slot: Slot
+
+    def __init__(self, index: int, host: VcpuHost, handlers: Mapping[int, Handler], names: Mapping[int, str]) -> None:
+        """`handlers` are the architecture's, by request, in the order they are handled; `names` name requests by number."""
+        self.index, self._host, self.clock, self.names = index, host, host.clock, names
+        self._handlers = _handlers(handlers)
+        self._handled = sum(bit for bit, _, _ in self._handlers)
+        self.lock = threading.Lock()
+        self._requests = 0
+        self.mode = VcpuMode.OUTSIDE_GUEST_MODE
+        self.acks: list[Acknowledgements] = []
+        self.kicked_ns = 0
+        self.powered_off = False
+        self.paused = False
+        self.exhausted_quantum = False
+        """Put out of its slot for the sake of another, and not asleep since: it may be kept waiting a whole quantum."""
+        self.posted: PostedWord | None = None
+        self.stats = VcpuStats()
+        self.sleep = Sleep(self)
+        self.idle: IdleWatch | None = None
+        self.halt_poll = HaltPoll()
+        self.trace: Callable[[Tracepoint], None] | None = None
+        self._task: asyncio.Task[object] | None = None
+        self._guest_thread = 0
+
+    def __repr__(self) -> str:
+        return f"<Vcpu {self.index} {self.mode.name} requests={self._requests:#x}>"
+
+    # Requests: section "Overview" of the kernel's document, in its words.
+
+    @property
+    def requests(self) -> int:
+        """The word of pending requests: bit n is request number n."""
+        return self._requests
+
+    def request_pending(self) -> bool:
+        """True when any request is pending. Any thread; orders nothing (kvm_request_pending)."""
+        return self._requests != 0
+
+    def test_request(self, request: int) -> bool:
+        """True when `request` is pending; leaves it so. Any thread; orders nothing (kvm_test_request)."""
+        return self._requests & request_bit(request) != 0
+
+    def clear_request(self, request: int) -> None:
+        """Clear `request`. For the vCPU's own thread, or when serialised with it ("Clearing Requests")."""
+        with self.lock:
+            self._requests &= ~request_bit(request)
+
+    def check_request(self, request: int) -> bool:
+        """True when `request` was pending; it no longer is. The vCPU's own thread only (kvm_check_request).
+
+        What the requester wrote before it made the request can be read after this returned True.
+        """
+        bit = request_bit(request)
+        if not self._requests & bit:
+            return False
+        with self.lock:
+            self._requests &= ~bit
+        return True
+
+    def make_request(self, request: int) -> None:
+        """Set `request`, and do nothing else: it neither wakes nor kicks. Any thread (kvm_make_request).
+
+        RequestError for a NO_ACTION request, which is never pending, and for a number of 64 or more.
+        """
+        if request & NO_ACTION:
+            raise RequestError(f"request {request:#x} has NO_ACTION and is never pending: make it with a kick")
+        bit = request_bit(request)
+        made, number = self.stats.requests_made, request & REQUEST_MASK
+        with self.lock:
+            self._requests |= bit
+            made[number] = made.get(number, 0) + 1
+
+    def discard_requests(self) -> None:
+        """Clear everything pending. Only while the vCPU's task does not run ("Clearing Requests")."""
+        with self.lock:
+            self._requests = 0
+
+    def make_request_and_kick(self, request: int) -> Acknowledgements:
+        """Make `request` and do what it takes for it to be seen, as its flags say. Any thread (kvm_make_request_and_kick)."""
+        return make_vcpus_request((self,), request)
+
+    def post_with(self) -> PostedWord:
+        """The vCPU's posted word, made at the first call: the one way to kick without a request, with its ordering rule."""
+        if self.posted is None:
+            self.posted = PostedWord(self)
+        return self.posted
+
+    # Sleeping and waking.
+
+    def wake_up(self) -> bool:
+        """Take the vCPU off its wait queue if it sleeps, and let it look again; True if it slept. Any thread."""
+        if not self.sleep.queue.occupied:
+            return False
+        with self.lock:
+            waiter = self.sleep.queue.take()
+            if waiter is None:
+                return False
+            self.stats.wakeups += 1
+        if self.idle is not None:
+            self.idle.woke()
+        self.sleep.queue.resume(waiter)
+        return True
+
+    @property
+    def asleep(self) -> bool:
+        """True while the vCPU sleeps on its wait queue: halted, paused or powered off. Any thread."""
+        return self.sleep.queue.occupied
+
+    def power_off(self) -> None:
+        """Keep the vCPU from running until `power_on()` (PSCI CPU_OFF, KVM_MP_STATE_STOPPED). Any thread."""
+        self.powered_off = True
+        self.make_request_and_kick(Request.SLEEP)
+
+    def power_on(self) -> None:
+        """Let a powered-off vCPU run. Any thread. The stale SLEEP request finds nothing to sleep for."""
+        self.powered_off = False
+        self.wake_up()
+
+    # Whose thread is this?
+
+    def in_guest_thread(self) -> bool:
+        """True when the calling thread is inside this vCPU's entry (a trap handled in place), or its page table walk."""
+        return self._guest_thread == threading.get_ident()
+
+    def in_own_thread(self) -> bool:
+        """True when the calling thread is this vCPU's own: inside its entry, or its task on the event loop."""
+        if self.in_guest_thread():
+            return True
+        try:
+            return asyncio.current_task() is self._task and self._task is not None
+        except RuntimeError:  # no event loop in this thread
+            return False
+
+    @contextmanager
+    def reading_shadow_page_tables(self) -> Iterator[None]:
+        """READING_SHADOW_PAGE_TABLES for the length of a `with`: requests with WAIT wait for its end. Own thread, outside."""
+        with self.lock:
+            assert self.mode is VcpuMode.OUTSIDE_GUEST_MODE, "page tables are read outside guest mode"
+            self.mode = VcpuMode.READING_SHADOW_PAGE_TABLES
+        self._guest_thread = threading.get_ident()
+        if self.trace is not None:
+            self.trace(Tracepoint.READING)
+        try:
+            yield
+        finally:
+            self._guest_thread = 0
+            self._now_outside()
+
+    # The run loop: the vCPU's task, and its slot's thread.
+
+    async def run(self) -> None:
+        """Run the guest until VM_DEAD. The order of the steps is the kernel's (kvm_arch_vcpu_ioctl_run)."""
+        self._task = asyncio.current_task()
+        self.stats.started_ns = self.clock.now_ns()
+        while True:
+            trace = self.trace
+            if trace is not None:
+                trace(Tracepoint.LOOP_TOP)
+            if self._requests and not await self._check_requests():
+                return
+            if trace is not None:
+                trace(Tracepoint.AFTER_REQUESTS)
+            await self.slot.acquire(self)
+            try:
+                exit_ = await self._enter()
+            finally:
+                self.slot.release(self)
+            if exit_ is None:
+                await asyncio.sleep(0)  # cond_resched(): an entry given up must not keep the loop from others
+            else:
+                await self._handle(exit_)
+
+    async def _enter(self) -> Exit | None:
+        """One entry into the guest on our slot; None when the last look at the requests forbade it."""
+        trace = self.trace
+        self.arch.flush_hwstate()
+        # local_irq_disable(): kicks that came while we were outside are forgotten, their requests are in plain sight. From
+        # here on a kick is latched, and ends the entry that follows.
+        self.engine.clear_kick()
+        if trace is not None:
+            trace(Tracepoint.IRQS_OFF)
+        # Commit to entry, then look one last time. Pairs with make_vcpus_request(), which sets the bit before it reads the
+        # mode: a requester whose bit we miss here finds IN_GUEST_MODE and sends an IPI. No await from here until the slot
+        # has the guest.
+        with self.lock:
+            self.mode = VcpuMode.IN_GUEST_MODE
+        if trace is not None:
+            trace(Tracepoint.MODE_IN)
+        if self._requests or (self.posted is not None and self.posted.outstanding):
+            self._now_outside()
+            self.stats.aborted_entries += 1
+            if trace is not None:
+                trace(Tracepoint.ENTRY_ABORTED)
+            return None
+        if trace is not None:
+            trace(Tracepoint.AFTER_LAST_CHECK)
+        exit_ = await self.slot.enter(self)  # OUTSIDE again before it returns, also when it is cancelled
+        self.arch.sync_hwstate()
+        return exit_
+
+    def enter_guest(self, budget: int = 0) -> Exit:
+        """Execute guest code on the calling thread until it exits; outside guest mode again on return. For slots."""
+        if self.trace is not None:
+            self.trace(Tracepoint.ENTRY)
+        self._guest_thread = threading.get_ident()
+        started_ns = self.clock.now_ns()
+        try:
+            exit_ = self.engine.enter(budget)
+        finally:
+            self._guest_thread = 0
+            now_ns = self.clock.now_ns()
+            self._now_outside(now_ns)
+            stats = self.stats
+            stats.exits += 1
+            stats.guest_ns += now_ns - started_ns
+            if self.trace is not None:
+                self.trace(Tracepoint.EXIT)
+        stats.exits_by_reason[exit_.reason] += 1
+        return exit_
+
+    def _now_outside(self, now_ns: int = 0) -> None:
+        """Store OUTSIDE_GUEST_MODE and give the acknowledgements that were asked for until now."""
+        with self.lock:
+            self.mode = VcpuMode.OUTSIDE_GUEST_MODE
+            acks = self.acks
+            if acks:
+                self.acks = []
+            kicked_ns, self.kicked_ns = self.kicked_ns, 0
+        for ack in acks:
+            self.stats.ipis_acknowledged += 1
+            ack.acknowledge()
+        if kicked_ns and now_ns:
+            self.stats.kick_to_exit.count(now_ns - kicked_ns)
+
+    async def _check_requests(self) -> bool:
+        """Handle what is pending, the core's own first, then the architecture's in its order; False when the VM is over."""
+        # VM_DEAD is looked at and left standing: nothing may run the guest again.
+        if self.test_request(Request.VM_DEAD):
+            self._count_handled(Request.VM_DEAD)
+            return False
+        if self.check_request(Request.SLEEP):
+            self._count_handled(Request.SLEEP)
+            await self.sleep.while_off()
+            if self.test_request(Request.VM_DEAD):
+                self._count_handled(Request.VM_DEAD)
+                return False
+        for bit, request, handler in self._handlers:
+            if self._requests & bit and self.check_request(request):
+                self._count_handled(request)
+                handler(self)
+        # A bit that nobody clears would refuse entry forever.
+        if unhandled := self._requests & ~self._handled & ~_LOOP_HANDLES:
+            number = (unhandled & -unhandled).bit_length() - 1
+            raise UnhandledRequest(self.index, self.names.get(number, str(number)))
+        return True
+
+    def _count_handled(self, request: int) -> None:
+        handled, number = self.stats.requests_handled, request & REQUEST_MASK
+        handled[number] = handled.get(number, 0) + 1
+
+    async def _handle(self, exit_: Exit) -> None:
+        match exit_:
+            case Kicked() | BudgetExhausted():
+                pass  # the request, or the next slice, is the next pass's
+            case Halted(deadline_ns):
+                await self.sleep.halt(deadline_ns)
+                # Receiver and requester are the same thread here, so the request may go at once ("Clearing Requests"); left
+                # standing it would refuse the next entry.
+                self.clear_request(Request.UNHALT)
+            case Yielded():
+                await asyncio.sleep(0)
+            case Debug(pc):
+                self._host.vcpu_stopped_for_debug(self, pc)
+            case Fault(detail):
+                self._host.vcpu_failed(self, detail)
+            case _:
+                assert_never(exit_)
+
+
+_LOOP_HANDLES = request_bit(Request.VM_DEAD) | request_bit(Request.SLEEP)
+
+
+def _flush_tlb(vcpu: Vcpu) -> None:
+    vcpu.engine.flush_tlb()
+
+
+def _nothing(vcpu: Vcpu) -> None:
+    """The request did its work by being made: it forced another pass through flush_hwstate()."""
+
+
+def _handlers(arch: Mapping[int, Handler]) -> tuple[tuple[int, int, Handler], ...]:
+    """(bit, request, handler) of all requests, in the order in which they are handled."""
+    generic: dict[int, Handler] = {
+        Request.TLB_FLUSH: _flush_tlb,
+        Request.MMU_RELOAD: _flush_tlb,
+        Request.PENDING_TIMER: _nothing,
+        Request.UNBLOCK: _nothing,
+    }
+    return tuple((request_bit(request), request, handler) for request, handler in {**generic, **arch}.items())

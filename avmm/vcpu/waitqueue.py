@@ -1,0 +1,55 @@
+"""Where a vCPU's task sleeps: one waiter, woken from any thread (the kernel's rcuwait)."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+
+class WaitQueue:
+    """The wait queue of one vCPU. `prepare`, `sleep` and `finish` belong to the vCPU's task; `take` to anyone."""
+
+    __slots__ = ("_loop", "_loop_thread", "_waiter")
+
+    def __init__(self) -> None:
+        self._waiter: asyncio.Future[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop_thread = 0
+
+    @property
+    def occupied(self) -> bool:
+        """True while the vCPU sleeps, or is about to. Any thread."""
+        return self._waiter is not None
+
+    def prepare(self) -> asyncio.Future[None]:
+        """Get on the queue, before the last look at the condition."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            self._loop_thread = threading.get_ident()
+        self._waiter = self._loop.create_future()
+        return self._waiter
+
+    def finish(self) -> bool:
+        """Get off the queue; False if a waker took us off already."""
+        return self.take() is not None
+
+    def take(self) -> asyncio.Future[None] | None:
+        """Take the waiter off the queue, or None. Called under the vCPU's lock: only one waker gets it."""
+        waiter, self._waiter = self._waiter, None
+        return waiter
+
+    def resume(self, waiter: asyncio.Future[None]) -> None:
+        """Let the task of a taken `waiter` run again. Any thread."""
+        if threading.get_ident() == self._loop_thread:
+            _set(waiter)
+        else:
+            assert self._loop is not None
+            try:
+                self._loop.call_soon_threadsafe(_set, waiter)
+            except RuntimeError:  # the loop is closed, and its tasks with it
+                pass
+
+
+def _set(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

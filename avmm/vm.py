@@ -1,0 +1,394 @@
+"""A virtual machine: its parts, its life, and the tasks that run it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from enum import Enum
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from avmm.arch import Arch, BootImage, SystemEvent
+from avmm.builder import Installed, Machine, Plugins, assemble
+from avmm.bus import Bus, Region
+from avmm.clock import Clock, VirtualClock
+from avmm.config import MachineConfig
+from avmm.console import Console
+from avmm.device import Device
+from avmm.errors import VmFailed
+from avmm.host_clock import HostClock
+from avmm.idle import Idle
+from avmm.instrument import Instrument
+from avmm.lifecycle import Lifecycle, State
+from avmm.loader import load_kernel
+from avmm.lock import DeviceLock
+from avmm.memory import GuestMemory, MemorySlot
+from avmm.slot import Slot
+from avmm.vcpu.acks import Acknowledgements
+from avmm.vcpu.kicker import make_vcpus_request
+from avmm.vcpu.requests import Request
+from avmm.vcpu.vcpu import Vcpu
+
+log = structlog.get_logger("avmm")
+
+
+class HaltReason(Enum):
+    """Why a VM is over."""
+
+    SHUTDOWN = "shutdown"
+    """The guest powered off."""
+    RESET = "reset"
+    """The guest asked for a reset, and the machine is to end with that (`on_reset = "exit"`)."""
+    CRASH = "crash"
+    """The guest, or the engine under it, cannot go on."""
+    STOPPED = "stopped"
+    """The host stopped it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """How a VM ended."""
+
+    reason: HaltReason
+    detail: str = ""
+
+
+class Vm:
+    """One virtual machine. An async context manager: built on entry, gone on exit, with no thread or task left behind.
+
+    Everything is to be called on the event loop's thread unless it says "any thread".
+    """
+
+    def __init__(
+        self,
+        config: MachineConfig,
+        *,
+        console: Callable[[bytes], object] | None = None,
+        plugins: Plugins | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        """`console` is called with what the guest's console writes, on any thread, and must not block."""
+        self.config, self.name = config, config.name
+        self.lifecycle = Lifecycle()
+        self.clock: Clock = clock or (VirtualClock() if config.clock == "virtual" else HostClock())
+        self.device_lock = DeviceLock()
+        self.memory = GuestMemory()
+        self.bus = Bus(self.device_lock, self._device_raised)
+        self.console = Console(self.device_lock, console)
+        self._vcpus: list[Vcpu] = []
+        self.guest_faults: dict[str, int] = {}
+        self.remote_tlb_flush_requests = 0
+        """Calls of `flush_remote_tlbs()`."""
+        self.remote_tlb_flush = 0
+        """Those of them for which an IPI was sent."""
+        self._plugins: Plugins = plugins or Installed()
+        self._machine: Machine | None = None
+        self._undo = ExitStack()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._runner: asyncio.Task[Halt] | None = None
+        self._event: tuple[SystemEvent | None, str] | None = None
+        self._pauses = 0
+        self._instruments: list[Instrument] = []
+        self._log = log.bind(vm=self.name)
+
+    # Building and taking down.
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        try:
+            self._undo.callback(self.clock.close)
+            if isinstance(self.clock, HostClock):
+                self.clock.start()
+            self._machine = assemble(self, self._vcpus, self.config, self._plugins, self.console, self._undo)
+            if not self.clock.is_host:
+                idle = Idle(self.clock, len(self.vcpus))
+                for vcpu in self.vcpus:
+                    vcpu.idle = idle
+            if self.config.metrics is not None:
+                await self._add_instrument(self._plugins.instrument("prometheus")(self.config.metrics))
+        except BaseException:
+            self._undo.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            await self._finish()
+            for instrument in self._instruments:
+                await instrument.stop(self)
+        finally:
+            self._undo.close()
+        if error is None and self._runner is not None and not self._runner.cancelled() and (failed := self._runner.exception()):
+            raise failed
+
+    async def _finish(self) -> None:
+        """Stop, and wait for the runner through any number of cancellations: nothing may run behind our back."""
+        runner = self._runner
+        if runner is None:
+            if self.lifecycle.state is State.INIT:
+                self.lifecycle.move(State.HALTED)
+            return
+        self._end(None, "closed")
+        while not runner.done():
+            try:
+                await asyncio.wait([runner])
+            except asyncio.CancelledError:
+                runner.cancel()
+
+    async def _add_instrument(self, instrument: Instrument) -> None:
+        await instrument.start(self)
+        self._instruments.append(instrument)
+
+    @property
+    def machine(self) -> Machine:
+        """The VM's parts; RuntimeError outside its `async with`."""
+        if self._machine is None:
+            raise RuntimeError("a Vm has its parts only inside `async with`")
+        return self._machine
+
+    @property
+    def arch(self) -> Arch:
+        """The VM's architecture."""
+        return self.machine.arch
+
+    @property
+    def vcpus(self) -> Sequence[Vcpu]:
+        """The VM's vCPUs, by index."""
+        return self._vcpus
+
+    @property
+    def slots(self) -> Sequence[Slot]:
+        """The places where guest code executes."""
+        return self.machine.slots
+
+    @property
+    def request_names(self) -> dict[int, str]:
+        """Names of all requests by number."""
+        return self.machine.request_names
+
+    def state(self) -> str:
+        """The VM's state, in one word."""
+        return self.lifecycle.state.value
+
+    def device(self, name: str) -> Device:
+        """The device called `name`; KeyError when there is none."""
+        for region in self.bus:
+            if region.name == name:
+                return region.device
+        raise KeyError(name)
+
+    # Life.
+
+    async def start(self) -> None:
+        """Load the guest and let it run. LoadError, ConfigError or LifecycleError when it cannot."""
+        self.arch.check()
+        self._boot()
+        self.lifecycle.move(State.RUNNING)
+        self._log.info("vm started", vcpus=len(self.vcpus), memory=self.config.memory)
+        self._runner = asyncio.create_task(self._run(), name=f"{self.name}")
+
+    async def halted(self) -> Halt:
+        """Wait until the VM is over, and say why. VmFailed when something in it failed; its cause says what."""
+        if self._runner is None:
+            raise RuntimeError("the VM was never started")
+        return await asyncio.shield(self._runner)
+
+    async def stop(self, detail: str = "stopped") -> None:
+        """End the VM from the host's side and wait until every vCPU is out. Harmless when it is over."""
+        self._end(None, detail)
+        if self._runner is not None:
+            await asyncio.wait([self._runner])
+
+    def system_event(self, event: SystemEvent, detail: str = "") -> None:
+        """Shut down, reset or crash the machine. Any thread; no vCPU enters the guest again before that is done."""
+        self._end(event, detail)
+
+    def _end(self, event: SystemEvent | None, detail: str) -> None:
+        # Who comes first says why; the host's own word (None) also overrides a reset.
+        if self._event is None or (event is None and self._event[0] is SystemEvent.RESET):
+            self._event = (event, detail)
+        make_vcpus_request(self.vcpus, Request.VM_DEAD)
+
+    def _boot(self) -> None:
+        """Bring everything to its state after power-on, and the guest's image into memory."""
+        self.bus.reset()
+        with self.device_lock:
+            self.arch.reset()
+        for vcpu in self.vcpus:
+            vcpu.arch.reset()
+            vcpu.power_off()
+        image = BootImage(self.arch.image_base, self.arch.image_base, self.config.append, self.config.initrd)
+        if self.config.kernel is not None:
+            kernel = load_kernel(
+                self.config.kernel, self.memory, elf_machine=self.arch.elf_machine, image_base=self.arch.image_base
+            )
+            image = BootImage(kernel.entry, kernel.end, self.config.append, self.config.initrd)
+        self.arch.boot(image, self.machine.devices)
+
+    async def _run(self) -> Halt:
+        """The VM's own task: vCPUs and devices under one roof, from start to end, resets included."""
+        devices = [asyncio.create_task(self._run_device(region), name=f"{self.name}-{region.name}") for region in self.bus]
+        try:
+            while True:
+                await self._run_vcpus()
+                event, detail = self._event or (None, "")
+                if event is not SystemEvent.RESET or self.config.on_reset == "exit":
+                    break
+                self._reset()
+        except Exception as error:  # noqa: BLE001 - the task boundary: the failure is the VM's, told to whoever asks for its end
+            failure = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
+            self._log.error("vm failed", error=str(failure))
+            raise VmFailed(f"{self.name}: {failure}") from failure
+        finally:
+            for task in devices:
+                task.cancel()
+            await asyncio.gather(*devices, return_exceptions=True)
+            self.lifecycle.move(State.HALTED)
+        halt = Halt(_HALT_REASON[event], detail)
+        self._log.info("vm halted", reason=halt.reason.value, detail=detail)
+        return halt
+
+    async def _run_vcpus(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for vcpu in self.vcpus:
+                group.create_task(vcpu.run(), name=f"{self.name}-vcpu{vcpu.index}")
+
+    async def _run_device(self, region: Region) -> None:
+        try:
+            await region.device.run()
+        except Exception as error:  # noqa: BLE001 - the plugin boundary
+            with self.device_lock:
+                self.bus.quarantine(region, error)
+
+    def _reset(self) -> None:
+        """Every vCPU task has returned: receiver and requester are serialised, so requests may be cleared here (R-62)."""
+        before = self.lifecycle.state
+        self.lifecycle.move(State.RESET)
+        self._log.info("vm reset")
+        self._event = None
+        for vcpu in self.vcpus:
+            vcpu.discard_requests()
+        self._boot()
+        make_vcpus_request(self.vcpus, Request.SLEEP)  # whoever is paused stays so
+        if self._event is not None:  # an end that came meanwhile lost its requests above
+            make_vcpus_request(self.vcpus, Request.VM_DEAD)
+        self.lifecycle.move(before)
+
+    # Pausing.
+
+    def halt_guest(self) -> Acknowledgements:
+        """Pause every vCPU: once the result is awaited, none executes guest code and none can enter (kvm_arm_halt_guest).
+
+        Sleepers are left asleep. Counts: as many `resume_guest()` let them run again.
+        """
+        self._pauses += 1
+        for vcpu in self.vcpus:
+            vcpu.paused = True
+        return make_vcpus_request(self.vcpus, Request.SLEEP)
+
+    def resume_guest(self) -> None:
+        """Let the vCPUs run again: no request and no kick, a plain wake-up (kvm_arm_resume_guest)."""
+        assert self._pauses, "resume_guest() without halt_guest()"
+        self._pauses -= 1
+        if not self._pauses:
+            for vcpu in self.vcpus:
+                vcpu.paused = False
+                vcpu.wake_up()
+
+    async def pause(self) -> None:
+        """Quiesce: every vCPU outside the guest, every device at rest. LifecycleError unless it runs."""
+        self.lifecycle.move(State.PAUSED)
+        await self.halt_guest()
+        for region in self.bus:
+            if not region.quarantined:
+                await region.device.quiesce()
+
+    async def resume(self) -> None:
+        """Go on after `pause()`. LifecycleError unless it is paused."""
+        self.lifecycle.move(State.RUNNING)
+        for region in self.bus:
+            if not region.quarantined:
+                region.device.resume()
+        self.resume_guest()
+
+    @asynccontextmanager
+    async def paused(self) -> AsyncIterator[None]:
+        """Quiesced for the length of an `async with`; goes on afterwards unless the VM has ended meanwhile."""
+        await self.pause()
+        try:
+            yield
+        finally:
+            if self.lifecycle.state is State.PAUSED:
+                await self.resume()
+
+    # Requests of several vCPUs.
+
+    def make_all_cpus_request(self, request: int) -> Acknowledgements:
+        """Make `request` of every vCPU, kicks included. Any thread (kvm_make_all_cpus_request).
+
+        `await` the result for a request with WAIT: then all vCPUs that were in the guest are out. It is true when at least one
+        IPI was sent.
+        """
+        return make_vcpus_request(self.vcpus, request)
+
+    def make_vcpus_request(self, indices: Sequence[int], request: int) -> Acknowledgements:
+        """The same for the vCPUs with these indices (kvm_make_vcpus_request_mask)."""
+        return make_vcpus_request([self.vcpus[index] for index in indices], request)
+
+    async def flush_remote_tlbs(self) -> None:
+        """Have every vCPU forget its cached translations before it enters the guest again (kvm_flush_remote_tlbs)."""
+        self.remote_tlb_flush_requests += 1
+        if await self.make_all_cpus_request(Request.TLB_FLUSH):
+            self.remote_tlb_flush += 1
+
+    async def add_memory(self, slot: MemorySlot) -> None:
+        """Give a paused or unstarted VM another memory slot. ConfigError when it overlaps."""
+        self.memory.add(slot)
+        self.machine.engine.map_memory(slot)
+        await self.make_all_cpus_request(Request.MMU_RELOAD)
+
+    async def remove_memory(self, slot: MemorySlot) -> None:
+        """Take a memory slot from a paused VM."""
+        self.machine.engine.unmap_memory(slot)
+        self.memory.remove(slot)
+        await self.make_all_cpus_request(Request.MMU_RELOAD)
+        slot.close()
+
+    # What vCPUs, devices and the architecture report.
+
+    def vcpu_failed(self, vcpu: Vcpu, detail: str) -> None:
+        """An engine fault ends the VM as a crash."""
+        self._log.error("guest crashed", vcpu=vcpu.index, detail=detail)
+        self.system_event(SystemEvent.CRASH, f"vcpu {vcpu.index}: {detail}")
+
+    def vcpu_stopped_for_debug(self, vcpu: Vcpu, pc: int) -> None:
+        """A breakpoint of the host's pauses the VM."""
+        self._log.info("breakpoint", vcpu=vcpu.index, pc=hex(pc))
+        if self.lifecycle.state is State.RUNNING:
+            self.lifecycle.move(State.PAUSED)
+            self.halt_guest()
+
+    def guest_fault(self, kind: str, detail: str) -> None:
+        """Count something odd the guest did; log the first few, then ever more rarely. Any thread."""
+        count = self.guest_faults[kind] = self.guest_faults.get(kind, 0) + 1
+        if count <= 4 or count & (count - 1) == 0:
+            self._log.warning("guest fault", kind=kind, detail=detail, count=count)
+
+    def _device_raised(self, region: Region, error: Exception) -> None:
+        self._log.error("device quarantined", device=region.name, error=f"{type(error).__name__}: {error}")
+        if self.config.on_device_fault == "stop":
+            self.system_event(SystemEvent.CRASH, f"device {region.name} raised {type(error).__name__}: {error}")
+
+
+_HALT_REASON: dict[SystemEvent | None, HaltReason] = {
+    None: HaltReason.STOPPED,
+    SystemEvent.SHUTDOWN: HaltReason.SHUTDOWN,
+    SystemEvent.RESET: HaltReason.RESET,
+    SystemEvent.CRASH: HaltReason.CRASH,
+}
