@@ -12,6 +12,7 @@ from avmm.arch import ArchFactory
 from avmm.device import DeviceFactory
 from avmm.engine import EngineFactory
 from avmm.errors import PluginError
+from avmm.instrument import InstrumentFactory
 
 Factory = TypeVar("Factory", bound=Callable[..., object], covariant=True)
 
@@ -27,7 +28,7 @@ class Group(Generic[Factory]):
 ARCH: Group[ArchFactory] = Group("avmm.arch", "arch")
 ENGINES: Group[EngineFactory] = Group("avmm.engines", "engine")
 DEVICES: Group[DeviceFactory] = Group("avmm.devices", "device")
-INSTRUMENTS: Group[Callable[..., object]] = Group("avmm.instruments", "instrument")
+INSTRUMENTS: Group[InstrumentFactory] = Group("avmm.instruments", "instrument")
 GROUPS: tuple[Group[Callable[..., object]], ...] = (ARCH, ENGINES, DEVICES, INSTRUMENTS)
 
 _EXTRAS = {"prometheus_client": "prometheus", "unicorn": "unicorn", "uvloop": "uvloop"}

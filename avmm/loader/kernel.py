@@ -1,0 +1,100 @@
+"""A guest kernel: a file of some kind becomes bytes in guest memory and an entry address."""
+
+from __future__ import annotations
+
+import stat
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from avmm.errors import LoadError
+from avmm.loader import arm64_image, elf
+from avmm.loader.placement import place
+from avmm.memory import GuestMemory
+
+EM_AARCH64 = 183
+FLAT_OFFSET = 0x8_0000
+"""Where a flat image goes, from the image base: where Linux images go that name no offset of their own."""
+
+_GZIP_MAGIC = b"\x1f\x8b\x08"
+_FOREIGN = (
+    (0x202, b"HdrS", "an x86 Linux kernel (bzImage)"),
+    (0x24, b"\x18\x28\x6f\x01", "a 32-bit ARM Linux kernel (zImage)"),
+    (0x38, b"ARM\x64", "an arm64 Linux kernel (Image)"),
+    (0x38, b"RSC\x05", "a RISC-V Linux kernel (Image)"),
+    (0x00, b"\x27\x05\x19\x56", "a U-Boot image (uImage)"),
+    (0x04, b"zimg", "a compressed EFI image; unpack the kernel in it first"),
+)
+"""What must not be taken for a flat image: offset, magic, what it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedKernel:
+    """A guest in memory: where it starts, and the first free address behind it (uninitialised data included)."""
+
+    entry: int
+    end: int
+    kind: str
+    """`elf`, `arm64-image` or `flat`."""
+
+
+def load_kernel(path: Path | str, memory: GuestMemory, *, elf_machine: int, image_base: int) -> LoadedKernel:
+    """Load the kernel at `path` into guest memory; LoadError says in one line why it cannot be.
+
+    An ELF file goes to the physical addresses of its segments; a Linux arm64 Image to its text offset from `image_base`;
+    anything else is flat and goes to `image_base` + 0x80000. The latter two may be gzip-compressed. `elf_machine` is the
+    e_machine of the guest's architecture.
+    """
+    path = Path(path)
+    try:
+        # Looked at before it is opened: opening a pipe would wait for its writer.
+        if stat.S_ISDIR(mode := path.stat().st_mode):
+            raise LoadError("is a directory")
+        if not stat.S_ISREG(mode):
+            raise LoadError("is not a regular file")
+        with path.open("rb") as file:
+            return _load(file, memory, elf_machine, image_base)
+    except OSError as error:
+        raise LoadError(f"{path}: {error.strerror or error}") from None
+    except LoadError as error:
+        raise LoadError(f"{path}: {error}") from None
+
+
+def _load(file: BinaryIO, memory: GuestMemory, elf_machine: int, image_base: int) -> LoadedKernel:
+    if file.read(len(elf.MAGIC)) == elf.MAGIC:
+        return LoadedKernel(*elf.load(file, memory, elf_machine), "elf")
+    image = _read(file, max((slot.size for slot in memory), default=0))
+    if elf_machine == EM_AARCH64 and arm64_image.recognise(image):
+        return LoadedKernel(*arm64_image.load(image, memory, image_base), "arm64-image")
+    for offset, magic, what in _FOREIGN:
+        if image.startswith(magic, offset):
+            raise LoadError(f"is {what}")
+    address = image_base + FLAT_OFFSET
+    place(memory, address, image, "the flat image")
+    return LoadedKernel(address, address + len(image), "flat")
+
+
+def _read(file: BinaryIO, limit: int) -> bytes:
+    """The whole file, unpacked if it is compressed; LoadError when that is nothing, or more than `limit` bytes."""
+    file.seek(0)
+    # One byte more than may be there, so that too much is seen without being read.
+    image = file.read(limit + 1)
+    if image.startswith(_GZIP_MAGIC):
+        image = _unpack(image, limit)
+    if not image:
+        raise LoadError("is empty")
+    if len(image) > limit:
+        raise LoadError(f"is larger than guest memory ({limit:#x} bytes)")
+    return image
+
+
+def _unpack(packed: bytes, limit: int) -> bytes:
+    unpacker = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    try:
+        image = unpacker.decompress(packed, limit + 1)
+    except zlib.error as error:
+        raise LoadError(f"is not a sound gzip file: {error}") from None
+    if not unpacker.eof and len(image) <= limit:
+        raise LoadError("is a truncated gzip file")
+    return image

@@ -1,0 +1,30 @@
+"""Putting bytes into guest memory, or saying why they do not fit."""
+
+from __future__ import annotations
+
+from avmm.errors import LoadError
+from avmm.memory import GuestMemory
+
+_ZEROS = bytes(1 << 20)
+
+
+def check_fits(memory: GuestMemory, address: int, size: int, what: str) -> None:
+    """LoadError unless one memory slot holds all of [address, address + size)."""
+    if memory.find(address, size) is None:
+        slots = ", ".join(f"{slot.address:#x}-{slot.end - 1:#x}" for slot in memory) or "none"
+        raise LoadError(f"{what} needs {size:#x} bytes at {address:#x}, which guest memory ({slots}) does not have")
+
+
+def place(memory: GuestMemory, address: int, data: bytes, what: str) -> None:
+    """Write `data` to guest physical `address`; LoadError when it does not fit."""
+    check_fits(memory, address, len(data), what)
+    memory.write(address, data)
+
+
+def clear(memory: GuestMemory, address: int, size: int, what: str) -> None:
+    """Zero `size` bytes at guest physical `address`; LoadError when they do not fit."""
+    check_fits(memory, address, size, what)
+    while size > 0:
+        step = min(size, len(_ZEROS))
+        memory.write(address, _ZEROS[:step])
+        address, size = address + step, size - step

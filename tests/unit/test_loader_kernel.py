@@ -1,0 +1,152 @@
+"""Linux arm64 Images and flat images, plain and compressed; and files that are neither."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from avmm.errors import LoadError
+from avmm.loader import LoadedKernel, load_kernel
+from avmm.memory import GuestMemory, MemorySlot
+
+RAM, SIZE = 0x4000_0000, 4 << 20
+AARCH64, X86_64 = 183, 62
+
+
+def image(text_offset: int = 0, image_size: int = 0x1000, flags: int = 0b1010, body: bytes = b"kernel") -> bytes:
+    return struct.pack("<IIQQQQQQ4sI", 0x14000010, 0, text_offset, image_size, flags, 0, 0, 0, b"ARM\x64", 0) + body
+
+
+@pytest.fixture
+def memory() -> Iterator[GuestMemory]:
+    memory = GuestMemory()
+    memory.add(MemorySlot(RAM, SIZE))
+    yield memory
+    memory.close()
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return Path("Image")
+
+
+def load(file: Path, memory: GuestMemory, *, machine: int = AARCH64, base: int = RAM) -> LoadedKernel:
+    return load_kernel(file, memory, elf_machine=machine, image_base=base)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_an_image_goes_to_its_text_offset(file: Path, memory: GuestMemory, pack: type[bytes]) -> None:
+    content = image(text_offset=0x10_0000, image_size=0x2000)
+    file.write_bytes(pack(content))
+    assert load(file, memory) == LoadedKernel(RAM + 0x10_0000, RAM + 0x10_2000, "arm64-image")
+    assert memory.read(RAM + 0x10_0000, len(content)) == content
+
+
+def test_an_image_starts_from_a_2_mib_boundary(file: Path, memory: GuestMemory) -> None:
+    file.write_bytes(image(text_offset=0x1000))
+    assert load(file, memory, base=RAM + 1).entry == RAM + (2 << 20) + 0x1000
+
+
+def test_an_old_image_without_a_size_goes_to_the_old_offset(file: Path, memory: GuestMemory) -> None:
+    content = image(text_offset=0x1234, image_size=0)
+    file.write_bytes(content)
+    assert load(file, memory) == LoadedKernel(RAM + 0x8_0000, RAM + 0x8_0000 + len(content), "arm64-image")
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_anything_else_is_flat(file: Path, memory: GuestMemory, pack: type[bytes]) -> None:
+    file.write_bytes(pack(b"\x01\x02\x03"))
+    assert load(file, memory) == LoadedKernel(RAM + 0x8_0000, RAM + 0x8_0003, "flat")
+    assert memory.read(RAM + 0x8_0000, 4) == b"\x01\x02\x03\0"
+
+
+RAM_RANGE = "guest memory (0x40000000-0x403fffff)"
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b"", "Image: is empty"),
+        (gzip.compress(b""), "Image: is empty"),
+        (bytes(SIZE + 1), "Image: is larger than guest memory (0x400000 bytes)"),
+        (gzip.compress(bytes(SIZE + 1)), "Image: is larger than guest memory (0x400000 bytes)"),
+        (gzip.compress(b"x" * 100)[:-1], "Image: is a truncated gzip file"),
+        (bytes(SIZE), f"Image: the flat image needs 0x400000 bytes at 0x40080000, which {RAM_RANGE} does not have"),
+        (image(flags=1), "Image: the arm64 Image is big-endian, not little-endian"),
+        (
+            image(image_size=SIZE + 1),
+            f"Image: the arm64 Image needs 0x400001 bytes at 0x40000000, which {RAM_RANGE} does not have",
+        ),
+        (
+            image(text_offset=1 << 63),
+            f"Image: the arm64 Image needs 0x1000 bytes at 0x8000000040000000, which {RAM_RANGE} does not have",
+        ),
+        (bytes(0x202) + b"HdrS", "Image: is an x86 Linux kernel (bzImage)"),
+        (bytes(0x24) + b"\x18\x28\x6f\x01", "Image: is a 32-bit ARM Linux kernel (zImage)"),
+        (bytes(0x38) + b"RSC\x05", "Image: is a RISC-V Linux kernel (Image)"),
+        (b"\x27\x05\x19\x56" + bytes(60), "Image: is a U-Boot image (uImage)"),
+        (b"MZ\0\0zimg" + bytes(60), "Image: is a compressed EFI image; unpack the kernel in it first"),
+    ],
+)
+def test_a_file_that_cannot_be_loaded_says_why_in_one_line(file: Path, memory: GuestMemory, content: bytes, line: str) -> None:
+    file.write_bytes(content)
+    with pytest.raises(LoadError) as caught:
+        load(file, memory)
+    assert str(caught.value) == line
+
+
+def test_a_damaged_gzip_file(file: Path, memory: GuestMemory) -> None:
+    file.write_bytes(gzip.compress(b"x" * 100)[:10] + b"\xff" * 20)
+    with pytest.raises(LoadError, match=r"^Image: is not a sound gzip file: .*$"):
+        load(file, memory)
+
+
+def test_an_arm64_image_is_not_for_other_architectures(file: Path, memory: GuestMemory) -> None:
+    file.write_bytes(image())
+    with pytest.raises(LoadError) as caught:
+        load(file, memory, machine=X86_64)
+    assert str(caught.value) == "Image: is an arm64 Linux kernel (Image)"
+
+
+def test_what_is_no_file(file: Path, memory: GuestMemory) -> None:
+    with pytest.raises(LoadError) as caught:
+        load(file, memory)
+    assert str(caught.value) == "Image: No such file or directory"
+    file.mkdir()
+    with pytest.raises(LoadError) as caught:
+        load(file, memory)
+    assert str(caught.value) == "Image: is a directory"
+    file.rmdir()
+    os.mkfifo(file)
+    with pytest.raises(LoadError) as caught:
+        load(file, memory)
+    assert str(caught.value) == "Image: is not a regular file"
+
+
+def test_a_machine_without_memory(file: Path) -> None:
+    file.write_bytes(b"x")
+    with pytest.raises(LoadError) as caught:
+        load(file, GuestMemory())
+    assert str(caught.value) == "Image: is larger than guest memory (0x0 bytes)"
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=100), st.integers(0, 100), st.booleans())
+def test_any_bytes_load_or_are_a_load_error(file: Path, memory: GuestMemory, noise: bytes, length: int, packed: bool) -> None:
+    content = gzip.compress(image()) if packed else image()
+    file.write_bytes(content[:length] + noise)
+    try:
+        loaded = load(file, memory)
+    except LoadError as error:
+        lines = str(error).splitlines()
+    else:
+        lines = [loaded.kind]
+    assert len(lines) == 1
