@@ -56,9 +56,6 @@ def build(guest: str, output: Path) -> tuple[Path, Path]:
     image = output / f"{guest}.img"
     # Relative paths and a fixed directory: the command line is the same in every checkout.
     sources = [f"{guest}.c", *(path.relative_to(HERE).as_posix() for path in runtime_sources())]
-    assembly = HERE / f"{guest}.S"
-    if assembly.exists():
-        sources.insert(1, assembly.name)
     command = [sys.executable, "-m", "ziglang", "cc", *FLAGS, "-Iruntime", "-Wl,-T,guest.ld", *sources]
     subprocess.run([*command, "-o", os.fspath(elf.resolve())], cwd=HERE, check=True)
     image.write_bytes(flatten(elf.read_bytes()))

@@ -63,8 +63,8 @@ static void idle(void) {
 static void announce(void) {
     uint64_t now = to_microseconds(counter() - start);
     uint64_t mpidr = cpu_mpidr(cpu_id());
-    print("  [%2lu.%03lu] vCPU %-2u is up, affinity %lu.%lu.%lu.%lu, %s\n", now / 1000000, now / 1000 % 1000, cpu_id(),
-          mpidr >> 32 & 0xff, mpidr >> 16 & 0xff, mpidr >> 8 & 0xff, mpidr & 0xff,
+    print("  [%2lu.%03lu] vCPU %-2u is up, affinity %lu.%lu.%lu.%lu, %s\n", now / 1000000, now / 1000 % 1000,
+          cpu_id(), mpidr >> 32 & 0xff, mpidr >> 16 & 0xff, mpidr >> 8 & 0xff, mpidr & 0xff,
           cpu_id() ? "by PSCI CPU_ON" : "the one that boots");
 }
 
@@ -133,8 +133,8 @@ void main(void) {
     irq_on(TIMER_PPI_VIRTUAL, on_tick);
 
     uint32_t psci_version = (uint32_t)psci(PSCI_VERSION, 0, 0, 0);
-    print("\n  smp: %u vCPU%s, %u timer ticks a second on each, an SGI to the next at every tick\n", cpu_count(), plural(),
-          HERTZ);
+    print("\n  smp: %u vCPU%s, %u timer ticks a second on each, an SGI to the next at every tick\n", cpu_count(),
+          plural(), HERTZ);
     print("  GICv%u, PSCI %u.%u, counter %lu kHz, device tree at 0x%lx\n\n",
           mmio_read32(GICD_BASE + 0xffe8) >> 4 & 0xf, // GICD_PIDR2.ArchRev
           psci_version >> 16, psci_version & 0xffff, counter_frequency() / 1000, machine.fdt);
@@ -156,7 +156,8 @@ void main(void) {
         gic_send_sgi(cpu_mpidr(cpu), SGI_NOTICE);
     cpu_wait_for_others_off();
     if (good)
-        print("\n  PASS: %u vCPU%s, %u ticks each, every SGI sent was received\n\n", cpu_count(), plural(), TICKS);
+        print("\n  PASS: %u vCPU%s, %u ticks each, every SGI sent was received\n\n", cpu_count(), plural(),
+              TICKS);
     else
         print("\n  FAIL: the figures do not agree\n\n");
 }
