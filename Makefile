@@ -1,0 +1,39 @@
+# `make run` brings up a guest, `make test` proves the project; both set up everything they need under .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SHIM := $(wildcard plugins/avmm_unicorn/native/*.[ch])
+
+.PHONY: run test lint bench mutants clean
+
+run: $(VENV)/.run
+	$(BIN)/avmm run --kernel examples/guests/images/smp.img --smp 4 --memory 128M --stats
+
+test: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.test
+	$(BIN)/python -m tests.benchmarks
+
+mutants: $(VENV)/.test
+	$(BIN)/python -m tests.mutants
+
+# The shim is compiled here, so its sources are what the stamps depend on.
+$(VENV)/.run: pyproject.toml setup.py $(SHIM)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all]'
+	touch $@
+
+$(VENV)/.test: pyproject.toml setup.py $(SHIM)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	$(PYTHON) tests/tools.py
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
