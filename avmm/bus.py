@@ -10,6 +10,11 @@ from avmm.errors import ConfigError
 from avmm.lock import DeviceLock
 
 
+# Looked up once an access: calling the enum costs more than the rest of it.
+_WIDTHS = {int(width): width for width in Width}
+_MASKS = {int(width): (1 << width * 8) - 1 for width in Width}
+
+
 class Region:
     """A device's place on the bus, with its counters (plain integers, written under the device lock)."""
 
@@ -78,7 +83,7 @@ class Bus:
                 return 0
             region.reads += 1
             try:
-                return region.device.read(address - region.address, Width(width)) & ((1 << width * 8) - 1)
+                return region.device.read(address - region.address, _WIDTHS[width]) & _MASKS[width]
             except Exception as error:  # noqa: BLE001 - the plugin boundary: a device that raises is taken out, the VM goes on
                 self.quarantine(region, error)
                 return 0
@@ -92,7 +97,7 @@ class Bus:
                 return
             region.writes += 1
             try:
-                region.device.write(address - region.address, Width(width), value)
+                region.device.write(address - region.address, _WIDTHS[width], value)
             except Exception as error:  # noqa: BLE001 - the plugin boundary
                 self.quarantine(region, error)
 
