@@ -1,0 +1,147 @@
+"""The arm64 machine: memory map, interrupt controller, timers, firmware calls and device tree around its vCPUs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from avmm.plugin import (
+    Arch,
+    ArchOptions,
+    ArchVcpu,
+    BootImage,
+    ConfigError,
+    DevicePlace,
+    LoadError,
+    MemorySlot,
+    Vcpu,
+    VmServices,
+)
+from avmm_arm64.fdt import Board, build_fdt
+from avmm_arm64.gic import Gic
+from avmm_arm64.layout import COUNTER_HZ, GICD_BASE, GICR_BASE, MAX_RAM, MAX_VCPUS, RAM_BASE, Places, affinity
+from avmm_arm64.psci import Psci
+from avmm_arm64.requests import ArmRequest
+from avmm_arm64.sysregs import CPU_MODELS
+from avmm_arm64.timer import SystemCounter, TimerPpis, is_ppi
+from avmm_arm64.vcpu import Arm64Vcpu
+
+_EM_AARCH64 = 183
+_PAGE = 4096
+_MAX_FDT = 2 << 20
+"""Linux, Documentation/arch/arm64/booting.rst: the device tree is 8-byte aligned and no larger than 2 MiB."""
+
+
+class Arm64(Arch):
+    """A machine in the shape of QEMU's `virt`, with a GICv3 and EL1 as the highest exception level."""
+
+    name = "arm64"
+    requests = ArmRequest
+    elf_machine = _EM_AARCH64
+    image_base = RAM_BASE
+
+    def __init__(self, vm: VmServices, options: ArchOptions) -> None:
+        _check(options)
+        self._vm, self._options = vm, options
+        self.timer_ppis = _timer_ppis(options.options)
+        self._places = Places(options.memory_bytes)
+        self._vcpus: list[Arm64Vcpu] = []
+        self.gic = Gic([affinity(index) for index in range(options.vcpus)], self._drive_irq)
+        self.irq_chip = self.gic
+        vm.bus.add(GICD_BASE, self.gic.distributor, "gicd")
+        vm.bus.add(GICR_BASE, self.gic.region, "gicr")
+        self._psci = Psci(self._vcpus, vm.system_event)
+        # Both counters start near zero with the VM.
+        offset = SystemCounter(vm.clock, COUNTER_HZ).raw()
+        self._counters = SystemCounter(vm.clock, COUNTER_HZ, offset), SystemCounter(vm.clock, COUNTER_HZ, offset)
+
+    def memory_slots(self) -> Sequence[MemorySlot]:
+        return [MemorySlot(RAM_BASE, self._options.memory_bytes)]
+
+    def default_devices(self) -> Sequence[DevicePlace]:
+        return self._places.defaults()
+
+    def place(self, name: str, kind: str, address: int | None, irq: int | None) -> DevicePlace:
+        return self._places.choose(name, kind, address, irq)
+
+    def create_vcpu(self, vcpu: Vcpu) -> ArchVcpu:
+        assert vcpu.index == len(self._vcpus)
+        parts = Arm64Vcpu(vcpu, self._vm, self._options.cpu, self.gic, self._psci, self._counters, self.timer_ppis)
+        self._vcpus.append(parts)
+        return parts
+
+    def handlers(self) -> Mapping[int, Callable[[Vcpu], None]]:
+        # The order of Linux's check_vcpu_requests().
+        return {ArmRequest.VCPU_RESET: self._handle_reset, ArmRequest.IRQ_PENDING: _irq_pending}
+
+    def check(self) -> None:
+        if self.timer_ppis.virtual == self.timer_ppis.physical:
+            raise ConfigError(f"both timers have private interrupt {self.timer_ppis.virtual}", key="arch.virtual_timer_ppi")
+
+    def reset(self) -> None:
+        self.gic.reset()
+
+    def boot(self, image: BootImage, devices: Sequence[DevicePlace]) -> None:
+        memory = self._vm.memory
+        ram_end = RAM_BASE + self._options.memory_bytes
+        initrd = _read_initrd(image)
+        # At the top: the device tree, and the initrd below it, a page each at least. Both sizes are known once the tree is
+        # built with any initrd address of the right width.
+        board = Board(self._options.cpu, len(self._vcpus), self._options.memory_bytes, self.timer_ppis, tuple(devices))
+        size = len(build_fdt(board, image.command_line, (RAM_BASE, ram_end) if initrd else None))
+        fdt_address = (ram_end - size) & -_PAGE
+        initrd_address = (fdt_address - len(initrd)) & -_PAGE
+        if size > _MAX_FDT or initrd_address < image.end:
+            raise LoadError(
+                f"guest memory is too small: the image ends at {image.end:#x}, the initrd ({len(initrd)} bytes) and the device"
+                f" tree ({size} bytes) must fit below {ram_end:#x}"
+            )
+        memory.write(initrd_address, initrd)
+        place = (initrd_address, initrd_address + len(initrd)) if initrd else None
+        memory.write(fdt_address, build_fdt(board, image.command_line, place))
+        for vcpu in self._vm.vcpus[1:]:
+            vcpu.power_off()
+        self._vcpus[0].start_at(image.entry, fdt_address)
+        self._vm.vcpus[0].power_on()
+
+    def _drive_irq(self, index: int, level: bool) -> None:
+        self._vcpus[index].drive_irq(level)
+
+    def _handle_reset(self, vcpu: Vcpu) -> None:
+        self._vcpus[vcpu.index].handle_reset()
+
+
+def _irq_pending(vcpu: Vcpu) -> None:
+    """IRQ_PENDING did its work by being made: the flush that follows drives the pin."""
+
+
+def _check(options: ArchOptions) -> None:
+    """ConfigError for a machine that does not exist."""
+    if options.cpu not in CPU_MODELS:
+        raise ConfigError(f"{options.cpu!r} is not one of {', '.join(CPU_MODELS)}", key="cpu")
+    if options.irqchip not in ("", "gicv3"):
+        raise ConfigError(f"{options.irqchip!r} is not one of gicv3", key="irqchip")
+    if not 1 <= options.vcpus <= MAX_VCPUS:
+        raise ConfigError(f"{options.vcpus} is not from 1 to {MAX_VCPUS}", key="vcpus")
+    if options.memory_bytes > MAX_RAM:
+        raise ConfigError(f"{options.memory_bytes} bytes are more than {MAX_RAM >> 30}G", key="memory")
+
+
+def _timer_ppis(options: Mapping[str, object]) -> TimerPpis:
+    """The timers' private interrupts, `virtual_timer_ppi` and `physical_timer_ppi` (INTIDs 16 to 31)."""
+    ppis = TimerPpis()
+    for key, value in options.items():
+        if key not in ("virtual_timer_ppi", "physical_timer_ppi"):
+            raise ConfigError("unknown; an arm64 machine knows virtual_timer_ppi and physical_timer_ppi", key=f"arch.{key}")
+        if not isinstance(value, int) or isinstance(value, bool) or not is_ppi(value):
+            raise ConfigError(f"{value!r} is not a private interrupt: 16 to 31", key=f"arch.{key}")
+        setattr(ppis, key.removesuffix("_timer_ppi"), value)
+    return ppis
+
+
+def _read_initrd(image: BootImage) -> bytes:
+    if image.initrd is None:
+        return b""
+    try:
+        return image.initrd.read_bytes()
+    except OSError as error:
+        raise LoadError(f"{image.initrd}: {error.strerror}") from error

@@ -1,0 +1,161 @@
+"""The flattened device tree that tells the guest what its machine is made of (Devicetree Specification 0.4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import fdt
+
+from avmm.plugin import DevicePlace
+from avmm_arm64.gic.redistributor import FRAME_SIZE
+from avmm_arm64.layout import GICD_BASE, GICR_BASE, RAM_BASE, UART_CLOCK_HZ, VIRTIO_STRIDE, affinity
+from avmm_arm64.timer import TimerPpis
+
+_GIC_PHANDLE, _CLOCK_PHANDLE = 1, 2
+_SPI, _PPI = 0, 1
+_LEVEL_HIGH = 4
+_SECURE_PHYSICAL_PPI, _HYP_PPI = 29, 26
+"""Timers that do not exist here, but whose places in the timer node's list come before and after those that do."""
+_COMPATIBLE_CPU = {"cortex-a57": "arm,cortex-a57", "cortex-a72": "arm,cortex-a72", "max": "arm,armv8"}
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """What the device tree describes: memory at RAM_BASE, vCPUs, timers and devices."""
+
+    cpu: str
+    vcpus: int
+    memory_bytes: int
+    ppis: TimerPpis
+    devices: tuple[DevicePlace, ...]
+
+
+def build_fdt(board: Board, command_line: str, initrd: tuple[int, int] | None) -> bytes:
+    """The device tree blob; `initrd` is the first and the first free guest physical address of the initrd."""
+    tree = fdt.FDT()
+    root = tree.root
+    _strings(root, "compatible", "linux,dummy-virt")
+    _strings(root, "model", "linux,dummy-virt")
+    _words(root, "#address-cells", 2)
+    _words(root, "#size-cells", 2)
+    _words(root, "interrupt-parent", _GIC_PHANDLE)
+    root.append(_chosen(board, command_line, initrd))
+    memory = _node(f"memory@{RAM_BASE:x}", reg=(RAM_BASE, board.memory_bytes))
+    _strings(memory, "device_type", "memory")
+    root.append(memory)
+    root.append(_cpus(board))
+    psci = fdt.Node("psci")
+    _strings(psci, "compatible", "arm,psci-1.0", "arm,psci-0.2")
+    _strings(psci, "method", "hvc")
+    root.append(psci)
+    root.append(_timer(board.ppis))
+    root.append(_clock())
+    root.append(_gic(board.vcpus))
+    for place in board.devices:
+        root.append(_device(place))
+    blob: bytes = tree.to_dtb(version=17)
+    return blob
+
+
+def _node(name: str, *, reg: tuple[int, ...] = ()) -> fdt.Node:
+    """A node with 64-bit address and size cells in `reg`."""
+    node = fdt.Node(name)
+    if reg:
+        node.append(fdt.PropWords("reg", *reg, wsize=64))
+    return node
+
+
+def _strings(node: fdt.Node, name: str, *values: str) -> None:
+    node.append(fdt.PropStrings(name, *values))
+
+
+def _words(node: fdt.Node, name: str, *values: int) -> None:
+    node.append(fdt.PropWords(name, *values))
+
+
+def _chosen(board: Board, command_line: str, initrd: tuple[int, int] | None) -> fdt.Node:
+    node = fdt.Node("chosen")
+    if command_line:
+        _strings(node, "bootargs", command_line)
+    console = next((place for place in board.devices if place.kind == "pl011"), None)
+    if console is not None:
+        _strings(node, "stdout-path", f"/{_device_name(console)}")
+    if initrd is not None:
+        for name, address in zip(("linux,initrd-start", "linux,initrd-end"), initrd, strict=True):
+            node.append(fdt.PropWords(name, address, wsize=64))
+    return node
+
+
+def _cpus(board: Board) -> fdt.Node:
+    cpus = fdt.Node("cpus")
+    _words(cpus, "#address-cells", 1)
+    _words(cpus, "#size-cells", 0)
+    for index in range(board.vcpus):
+        cpu = fdt.Node(f"cpu@{affinity(index):x}")
+        _strings(cpu, "device_type", "cpu")
+        _strings(cpu, "compatible", _COMPATIBLE_CPU[board.cpu])
+        _words(cpu, "reg", affinity(index))
+        _strings(cpu, "enable-method", "psci")
+        cpus.append(cpu)
+    return cpus
+
+
+def _timer(ppis: TimerPpis) -> fdt.Node:
+    """In the binding's order: secure physical, physical, virtual, hypervisor."""
+    node = fdt.Node("timer")
+    _strings(node, "compatible", "arm,armv8-timer")
+    cells: list[int] = []
+    for intid in (_SECURE_PHYSICAL_PPI, ppis.physical, ppis.virtual, _HYP_PPI):
+        cells += (_PPI, intid - 16, _LEVEL_HIGH)
+    _words(node, "interrupts", *cells)
+    node.append(fdt.Property("always-on"))
+    return node
+
+
+def _clock() -> fdt.Node:
+    node = fdt.Node("apb-pclk")
+    _strings(node, "compatible", "fixed-clock")
+    _words(node, "#clock-cells", 0)
+    _words(node, "clock-frequency", UART_CLOCK_HZ)
+    _strings(node, "clock-output-names", "clk24mhz")
+    _words(node, "phandle", _CLOCK_PHANDLE)
+    return node
+
+
+def _gic(vcpus: int) -> fdt.Node:
+    node = _node(f"interrupt-controller@{GICD_BASE:x}", reg=(GICD_BASE, 0x10000, GICR_BASE, vcpus * FRAME_SIZE))
+    _strings(node, "compatible", "arm,gic-v3")
+    node.append(fdt.Property("interrupt-controller"))
+    _words(node, "#interrupt-cells", 3)
+    _words(node, "#address-cells", 0)
+    _words(node, "#redistributor-regions", 1)
+    _words(node, "phandle", _GIC_PHANDLE)
+    return node
+
+
+def _device_name(place: DevicePlace) -> str:
+    if place.kind.startswith("virtio"):
+        return f"virtio_mmio@{place.address:x}"
+    return f"{place.kind}@{place.address:x}"
+
+
+def _device(place: DevicePlace) -> fdt.Node:
+    """A device's node; a kind without a binding of its own is compatible with `avmm,<kind>`."""
+    size = 0x1000 if place.device is None else place.device.size
+    match place.kind:
+        case "pl011" | "pl031":
+            node = _node(_device_name(place), reg=(place.address, size))
+            _strings(node, "compatible", f"arm,{place.kind}", "arm,primecell")
+            clocks = ("uartclk", "apb_pclk") if place.kind == "pl011" else ("apb_pclk",)
+            _words(node, "clocks", *(_CLOCK_PHANDLE for _ in clocks))
+            _strings(node, "clock-names", *clocks)
+        case kind if kind.startswith("virtio"):
+            node = _node(_device_name(place), reg=(place.address, VIRTIO_STRIDE))
+            _strings(node, "compatible", "virtio,mmio")
+            node.append(fdt.Property("dma-coherent"))
+        case kind:
+            node = _node(_device_name(place), reg=(place.address, size))
+            _strings(node, "compatible", f"avmm,{kind}")
+    if place.irq is not None:
+        _words(node, "interrupts", _SPI, place.irq, _LEVEL_HIGH)
+    return node

@@ -1,0 +1,85 @@
+"""A GICv3 put together: distributor, redistributors and CPU interfaces, and what drives its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from avmm_arm64.gic.cpu_interface import CpuInterface
+from avmm_arm64.gic.distributor import Distributor
+from avmm_arm64.gic.redistributor import Redistributor, RedistributorRegion
+
+_FIRST_PPI, _FIRST_SPI = 16, 32
+_SGIR_IRM = 1 << 40
+_SGIR_RS_SHIFT = 44
+
+
+class Gic:
+    """The interrupt controller of a VM, the `IrqChip` of its devices. Owner: the device lock.
+
+    `affinities` gives each vCPU's Aff3.Aff2.Aff1.Aff0 in 32 bits. `signal(index, level)` is called whenever the IRQ pin of vCPU
+    `index` changes, on whatever thread made it change.
+    """
+
+    def __init__(self, affinities: Sequence[int], signal: Callable[[int, bool], None]) -> None:
+        router = {(affinity & 0xFF00_0000) << 8 | affinity & 0xFF_FFFF: index for index, affinity in enumerate(affinities)}
+        self._by_affinity = {affinity: index for index, affinity in enumerate(affinities)}
+        self.distributor = Distributor(router)
+        self.redistributors = [
+            Redistributor(index, affinity, last=index == len(affinities) - 1) for index, affinity in enumerate(affinities)
+        ]
+        self.interfaces: list[CpuInterface] = []
+        for index, redistributor in enumerate(self.redistributors):
+            redistributor.interface = CpuInterface(redistributor.bank, self.distributor, _bind(signal, index))
+            self.interfaces.append(redistributor.interface)
+        self.distributor.attach(self.interfaces)
+        self.region = RedistributorRegion(self.redistributors)
+
+    def reset(self) -> None:
+        """Power-on state of the whole controller; the wires keep their levels."""
+        for redistributor in self.redistributors:
+            redistributor.reset()
+        self.distributor.reset_state()
+        for interface in self.interfaces:
+            interface.reset()
+
+    def set_spi_level(self, number: int, level: bool) -> None:
+        """Drive shared input `number` (SPI 0 is INTID 32); numbers from 256 on do not exist and are ignored."""
+        self.distributor.set_level(number, level)
+
+    def set_ppi_level(self, index: int, intid: int, level: bool) -> None:
+        """Drive private input `intid` (16 to 31) of vCPU `index`."""
+        assert _FIRST_PPI <= intid < _FIRST_SPI
+        redistributor = self.redistributors[index]
+        redistributor.bank.set_level(intid, level)
+        redistributor.interface.update()
+
+    def send_sgi(self, sender: int, value: int, *, group1: bool) -> None:
+        """A write of `value` to ICC_SGI1R_EL1 (`group1`), or to ICC_SGI0R_EL1 or ICC_ASGI1R_EL1, by vCPU `sender`.
+
+        With one Security state the first reaches SGIs of both groups, the others those of Group 0 (IHI 0069 8.1.10).
+        """
+        bit = 1 << (value >> 24 & 0xF)
+        if value & _SGIR_IRM:
+            for index, redistributor in enumerate(self.redistributors):
+                if index != sender:
+                    _make_pending(redistributor, bit, group1=group1)
+            return
+        cluster = (value >> 48 & 0xFF) << 24 | (value >> 32 & 0xFF) << 16 | (value >> 16 & 0xFF) << 8
+        targets, aff0 = value & 0xFFFF, (value >> _SGIR_RS_SHIFT & 0xF) << 4
+        while targets:
+            lowest = targets & -targets
+            target = self._by_affinity.get(cluster | aff0 | lowest.bit_length() - 1)
+            if target is not None:
+                _make_pending(self.redistributors[target], bit, group1=group1)
+            targets ^= lowest
+
+
+def _bind(signal: Callable[[int, bool], None], index: int) -> Callable[[bool], None]:
+    return lambda level: signal(index, level)
+
+
+def _make_pending(redistributor: Redistributor, bit: int, *, group1: bool) -> None:
+    bank = redistributor.bank
+    if group1 or not bank.group1 & bit:
+        bank.latch |= bit
+        redistributor.interface.update()

@@ -1,0 +1,84 @@
+"""Where things are: the guest physical memory map and interrupt numbers of QEMU's `virt` machine."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from avmm.plugin import ConfigError, DevicePlace
+
+GICD_BASE: Final = 0x0800_0000
+GICR_BASE: Final = 0x080A_0000
+UART_BASE: Final = 0x0900_0000
+UART_SPI: Final = 1
+RTC_BASE: Final = 0x0901_0000
+RTC_SPI: Final = 2
+VIRTIO_BASE: Final = 0x0A00_0000
+VIRTIO_STRIDE: Final = 0x200
+VIRTIO_FIRST_SPI: Final = 16
+VIRTIO_COUNT: Final = 32
+PLATFORM_BASE: Final = 0x0C00_0000
+"""Devices of any other kind."""
+PLATFORM_STRIDE: Final = 0x1_0000
+PLATFORM_FIRST_SPI: Final = 112
+PLATFORM_COUNT: Final = 64
+RAM_BASE: Final = 0x4000_0000
+MAX_RAM: Final = 8 << 30
+MAX_VCPUS: Final = 64
+SPI_COUNT: Final = 256
+
+COUNTER_HZ: Final = 62_500_000
+"""CNTFRQ_EL0."""
+UART_CLOCK_HZ: Final = 24_000_000
+
+
+def affinity(index: int) -> int:
+    """Aff3.Aff2.Aff1.Aff0 of vCPU `index`, in 32 bits: clusters of 16, as ICC_SGI1R_EL1's target list reaches them."""
+    return (index >> 12 & 0xFF) << 16 | (index >> 4 & 0xFF) << 8 | index & 0xF
+
+
+class Places:
+    """Which device sits where, and which shared interrupts are taken."""
+
+    def __init__(self, ram_bytes: int) -> None:
+        self._ram_end = RAM_BASE + ram_bytes
+        self._places: dict[str, DevicePlace] = {}
+
+    def defaults(self) -> list[DevicePlace]:
+        """The devices of a machine that is not told otherwise."""
+        uart = DevicePlace("uart0", "pl011", UART_BASE, UART_SPI)
+        self._places[uart.name] = uart
+        return [uart]
+
+    def choose(self, name: str, kind: str, address: int | None, irq: int | None) -> DevicePlace:
+        """Fill in what is None; ConfigError where there is no room. A device takes the place of another of its name."""
+        self._places.pop(name, None)
+        if irq is not None and not 0 <= irq < SPI_COUNT:
+            raise ConfigError(f"{irq} is not a shared interrupt: 0 to {SPI_COUNT - 1}", key=f"devices.{name}.irq")
+        if address is not None and RAM_BASE <= address < self._ram_end:
+            raise ConfigError(f"{address:#x} lies in memory ({RAM_BASE:#x}-{self._ram_end - 1:#x})", key=f"devices.{name}.base")
+        taken = {place.irq: other for other, place in self._places.items() if place.irq is not None}
+        if irq in taken:
+            raise ConfigError(f"shared interrupt {irq} belongs to devices.{taken[irq]}", key=f"devices.{name}.irq")
+        addresses = {place.address for place in self._places.values()}
+        if address is None or irq is None:
+            for free_address, free_irq in _candidates(kind):
+                if (address is not None or free_address not in addresses) and (irq is not None or free_irq not in taken):
+                    address = free_address if address is None else address
+                    irq = free_irq if irq is None else irq
+                    break
+            else:
+                raise ConfigError(f"no room for another {kind}: give it a base and an irq", key=f"devices.{name}")
+        place = self._places[name] = DevicePlace(name, kind, address, irq)
+        return place
+
+
+def _candidates(kind: str) -> list[tuple[int, int]]:
+    """Addresses and shared interrupts for a device of `kind`, the usual first."""
+    platform = [(PLATFORM_BASE + n * PLATFORM_STRIDE, PLATFORM_FIRST_SPI + n) for n in range(PLATFORM_COUNT)]
+    if kind == "pl011":
+        return [(UART_BASE, UART_SPI), *platform]
+    if kind == "pl031":
+        return [(RTC_BASE, RTC_SPI), *platform]
+    if kind.startswith("virtio"):
+        return [(VIRTIO_BASE + n * VIRTIO_STRIDE, VIRTIO_FIRST_SPI + n) for n in range(VIRTIO_COUNT)]
+    return platform

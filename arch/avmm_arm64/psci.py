@@ -1,0 +1,132 @@
+"""The Power State Coordination Interface (Arm DEN 0022), version 1.1, as Linux's KVM answers it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from typing import Protocol
+
+from avmm.plugin import SystemEvent
+
+AFFINITY_MASK = 0xFF_00FF_FFFF
+"""Aff3 (bits 39:32), Aff2, Aff1, Aff0 (bits 23:0) of an MPIDR."""
+_SMC64 = 1 << 30
+_VENDOR_RESET = 1 << 31
+
+
+class Function(IntEnum):
+    """Function identifiers, in their 32-bit form (DEN 0022 section 5.1)."""
+
+    VERSION = 0x8400_0000
+    CPU_SUSPEND = 0x8400_0001
+    CPU_OFF = 0x8400_0002
+    CPU_ON = 0x8400_0003
+    AFFINITY_INFO = 0x8400_0004
+    MIGRATE_INFO_TYPE = 0x8400_0006
+    SYSTEM_OFF = 0x8400_0008
+    SYSTEM_RESET = 0x8400_0009
+    FEATURES = 0x8400_000A
+    SYSTEM_RESET2 = 0x8400_0012
+
+
+class Result(IntEnum):
+    """Return codes (DEN 0022 section 5.2.2)."""
+
+    SUCCESS = 0
+    NOT_SUPPORTED = -1
+    INVALID_PARAMETERS = -2
+    ALREADY_ON = -4
+    INTERNAL_FAILURE = -6
+
+
+VERSION = 1 << 16 | 1
+AFFINITY_ON, AFFINITY_OFF = 0, 1
+TRUSTED_OS_NOT_PRESENT = 2
+"""MIGRATE_INFO_TYPE: no Trusted OS, nothing to migrate."""
+
+_WITH_SMC64 = {Function.CPU_SUSPEND, Function.CPU_ON, Function.AFFINITY_INFO, Function.SYSTEM_RESET2}
+_SMCCC_VERSION = 0x8000_0000
+_IMPLEMENTED = {*Function, *(function | _SMC64 for function in _WITH_SMC64), _SMCCC_VERSION}
+
+
+class PsciCpu(Protocol):
+    """A vCPU as PSCI sees it."""
+
+    mpidr: int
+
+    @property
+    def is_off(self) -> bool:
+        """True while it is powered off."""
+
+    def turn_on(self, entry: int, context: int) -> None:
+        """Reset it and start it at guest physical address `entry` with `context` in x0."""
+
+    def turn_off(self) -> None:
+        """Keep it from running."""
+
+
+class Psci:
+    """The firmware calls of one VM. Owner: the device lock, so that of two CPU_ON one finds the vCPU on already.
+
+    As in KVM, and other than the document allows: CPU_ON takes any entry point (a bad one faults in the guest), and there is
+    no ON_PENDING, because a vCPU counts as on from the call.
+    """
+
+    def __init__(self, cpus: Sequence[PsciCpu], system_event: Callable[[SystemEvent, str], None]) -> None:
+        self._cpus, self._system_event = cpus, system_event
+
+    def call(self, caller: PsciCpu, function: int, arguments: tuple[int, int, int]) -> int:
+        """Carry out `function` with x1 to x3; the result for x0, NOT_SUPPORTED for what is not PSCI."""
+        first, second, third = arguments if function & _SMC64 else [value & 0xFFFF_FFFF for value in arguments]
+        if function not in _IMPLEMENTED:
+            return Result.NOT_SUPPORTED
+        match function & ~_SMC64:
+            case Function.VERSION:
+                return VERSION
+            case Function.CPU_SUSPEND:
+                # Standby, also where a power-down was asked for. It may end for any reason, so it ends at once.
+                return Result.SUCCESS
+            case Function.CPU_OFF:
+                caller.turn_off()
+                return Result.SUCCESS
+            case Function.CPU_ON:
+                return self._cpu_on(first, second, third)
+            case Function.AFFINITY_INFO:
+                return self._affinity_info(first, second)
+            case Function.MIGRATE_INFO_TYPE:
+                return TRUSTED_OS_NOT_PRESENT
+            case Function.SYSTEM_OFF:
+                self._system_event(SystemEvent.SHUTDOWN, "SYSTEM_OFF")
+            case Function.SYSTEM_RESET:
+                self._system_event(SystemEvent.RESET, "SYSTEM_RESET")
+            case Function.SYSTEM_RESET2:
+                if first and not first & _VENDOR_RESET:
+                    return Result.INVALID_PARAMETERS
+                self._system_event(SystemEvent.RESET, f"SYSTEM_RESET2 {first & 0xFFFF_FFFF:#x}")
+            case Function.FEATURES:
+                return Result.SUCCESS if first & 0xFFFF_FFFF in _IMPLEMENTED else Result.NOT_SUPPORTED
+            case _:
+                return Result.NOT_SUPPORTED
+        # Seen only by a guest that is made to run on after its system event.
+        return Result.INTERNAL_FAILURE
+
+    def _cpu_on(self, target: int, entry: int, context: int) -> int:
+        """CPU_ON (DEN 0022 section 5.6)."""
+        for cpu in self._cpus:
+            if cpu.mpidr & AFFINITY_MASK == target:
+                if not cpu.is_off:
+                    return Result.ALREADY_ON
+                cpu.turn_on(entry, context)
+                return Result.SUCCESS
+        return Result.INVALID_PARAMETERS
+
+    def _affinity_info(self, target: int, level: int) -> int:
+        """AFFINITY_INFO (DEN 0022 section 5.7): ON when any vCPU that shares the affinity from `level` up is on."""
+        if target & ~AFFINITY_MASK or level > 3:
+            return Result.INVALID_PARAMETERS
+        shifts = (0, 8, 16, 32)
+        mask = AFFINITY_MASK & ~((1 << shifts[level]) - 1)
+        matching = [cpu for cpu in self._cpus if cpu.mpidr & mask == target & mask]
+        if not matching:
+            return Result.INVALID_PARAMETERS
+        return AFFINITY_OFF if all(cpu.is_off for cpu in matching) else AFFINITY_ON

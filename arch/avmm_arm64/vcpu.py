@@ -1,0 +1,168 @@
+"""One arm64 vCPU: its traps, its registers, its interrupt pin."""
+
+from __future__ import annotations
+
+from avmm.plugin import (
+    ArchVcpu,
+    Counter,
+    ExitReason,
+    ExternalAbort,
+    Hypercall,
+    Request,
+    Vcpu,
+    VcpuEngine,
+    VmServices,
+)
+from avmm_arm64.gic import Gic
+from avmm_arm64.layout import COUNTER_HZ, affinity
+from avmm_arm64.psci import Psci
+from avmm_arm64.requests import ArmRequest
+from avmm_arm64.smccc import dispatch
+from avmm_arm64.sysregs import CNTPCT_EL0, CNTVCT_EL0, EL0PCTEN, EL0VCTEN, system_registers
+from avmm_arm64.timer import SystemCounter, TimerPpis, VcpuTimers
+
+MPIDR_RES1 = 1 << 31
+
+
+class Arm64Vcpu(ArchVcpu):
+    """The architecture's part of a vCPU, which is also what its traps reach."""
+
+    engine: VcpuEngine
+
+    def __init__(
+        self,
+        vcpu: Vcpu,
+        vm: VmServices,
+        cpu: str,
+        gic: Gic,
+        psci: Psci,
+        counters: tuple[SystemCounter, SystemCounter],
+        ppis: TimerPpis,
+    ) -> None:
+        """`counters` are the virtual and the physical one."""
+        self._vcpu, self._vm, self._gic, self._psci = vcpu, vm, gic, psci
+        self._bus, self._lock = vm.bus, vm.device_lock
+        self.index = vcpu.index
+        self.mpidr = MPIDR_RES1 | affinity(vcpu.index)
+        self.exits_by_reason = vcpu.stats.exits_by_reason
+        self.cntkctl = 0
+        self._interface = gic.interfaces[self.index]
+        self._pin: bool | None = None
+        """The level the engine was told last; None when it must be told."""
+        self._start: tuple[int, int] | None = None
+        """Where VCPU_RESET starts this vCPU: entry address and x0. Written before the request is made."""
+        virtual, physical = counters
+        self.timers = VcpuTimers(virtual, physical, ppis, self._lock, self._set_ppi)
+        self.traps = self
+        self.system_registers = system_registers(self, cpu, gic, self._lock)
+        self.counters = (
+            Counter("CNTPCT_EL0", CNTPCT_EL0, COUNTER_HZ, physical.offset, lambda: bool(self.cntkctl & EL0PCTEN)),
+            Counter("CNTVCT_EL0", CNTVCT_EL0, COUNTER_HZ, virtual.offset, lambda: bool(self.cntkctl & EL0VCTEN)),
+        )
+
+    # ArchVcpu: the run loop.
+
+    def attach(self, engine: VcpuEngine) -> None:
+        self.engine = engine
+
+    def flush_hwstate(self) -> None:
+        self.timers.update_due()
+        # Pairs with drive_irq(): the pin's level is there before IRQ_PENDING is, and IRQ_PENDING is cleared before we look.
+        level = self._interface.irq
+        if level is not self._pin:
+            self._pin = level
+            self.engine.set_irq_line(level)
+
+    def sync_hwstate(self) -> None:
+        """Nothing: every register the guest changes is changed in place."""
+
+    def runnable(self) -> bool:
+        return self._interface.irq or self._interface.fiq
+
+    def reset(self) -> None:
+        self.engine.reset()
+        self._start, self._pin, self.cntkctl = None, None, 0
+        with self._lock:
+            self._interface.reset()
+            self.timers.reset()
+
+    # The interrupt controller's side.
+
+    def drive_irq(self, level: bool) -> None:
+        """The IRQ pin changed; the device lock is held, on any thread."""
+        if self._vcpu.in_own_thread():
+            self._pin = level
+            self.engine.set_irq_line(level)
+        elif level:
+            # A pin that went low needs no kick: the interrupt that was is spurious when it is taken.
+            self._vcpu.make_request_and_kick(ArmRequest.IRQ_PENDING)
+
+    def _set_ppi(self, intid: int, level: bool) -> None:
+        self._gic.set_ppi_level(self.index, intid, level)
+
+    # Traps: inside the guest's entry, on its thread.
+
+    def mmio_read(self, address: int, width: int) -> int:
+        self.exits_by_reason[ExitReason.MMIO_READ] += 1
+        if self._bus.find(address) is None:
+            self._vm.guest_fault("mmio", f"vcpu {self.index} read {width} bytes at {address:#x}, where nothing is")
+            raise ExternalAbort
+        return self._bus.read(address, width)
+
+    def mmio_write(self, address: int, width: int, value: int) -> None:
+        self.exits_by_reason[ExitReason.MMIO_WRITE] += 1
+        if self._bus.find(address) is None:
+            self._vm.guest_fault("mmio", f"vcpu {self.index} wrote {width} bytes at {address:#x}, where nothing is")
+            raise ExternalAbort
+        self._bus.write(address, width, value)
+
+    def hypercall(self, call: Hypercall) -> None:
+        self.exits_by_reason[ExitReason.HYPERCALL] += 1
+        with self._lock:
+            dispatch(call, self, self._psci)
+
+    def tlb_flush_all(self) -> None:
+        # Not waited for: a vCPU that is in the guest leaves it for this, one that is not handles the request before it enters.
+        for vcpu in self._vm.vcpus:
+            if vcpu is not self._vcpu:
+                vcpu.make_request_and_kick(Request.TLB_FLUSH)
+
+    # sysregs.Owner
+
+    def current_el(self) -> int:
+        """The guest's exception level now."""
+        return self.engine.read_register("pstate") >> 2 & 3
+
+    def undefined_register(self, name: str) -> None:
+        """Count an access to a register that this machine does not have."""
+        self._vm.guest_fault("system register", f"vcpu {self.index}: {name} does not exist")
+
+    # psci.PsciCpu
+
+    @property
+    def is_off(self) -> bool:
+        """True while the vCPU is powered off."""
+        return self._vcpu.powered_off
+
+    def turn_on(self, entry: int, context: int) -> None:
+        """Start this vCPU at `entry` with `context` in x0; the caller holds the device lock, on any thread."""
+        self._start = entry, context
+        self._vcpu.make_request(ArmRequest.VCPU_RESET)
+        self._vcpu.power_on()
+
+    def turn_off(self) -> None:
+        """Power this vCPU off, its timers with it; the device lock is held."""
+        self.timers.stop()
+        self._vcpu.power_off()
+
+    def start_at(self, entry: int, context: int) -> None:
+        """Set the registers that a start sets. Own thread, outside the guest, after a reset."""
+        self.engine.write_register("x0", context)
+        self.engine.write_register("pc", entry)
+
+    def handle_reset(self) -> None:
+        """VCPU_RESET: reset, and start where CPU_ON said. Nothing when a reset of the whole VM came between."""
+        start = self._start
+        if start is not None:
+            self.reset()
+            self.start_at(*start)
