@@ -101,16 +101,15 @@ class InlineSlot(Slot):
 class ThreadSlot(Slot):
     """Guest code on a thread of its own, which lives as long as the slot; the event loop goes on meanwhile.
 
-    Handed over with a lock, handed back with an eventfd. A vCPU that others wait for is put out after `quantum_ns`, or after
+    Handed over and back with an eventfd each way, the fastest there is. A vCPU that others wait for is put out after `quantum_ns`, or after
     `WAKEUP_GRANULARITY_NS` when the one that waits has just been woken.
     """
 
     def __init__(self, clock: Clock, *, quantum_ns: int = 1_000_000, name: str = "slot") -> None:
         super().__init__()
         self._clock, self._quantum_ns, self._name = clock, quantum_ns, name
-        self._go = threading.Lock()
-        self._go.acquire()
-        self._eventfd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._go = os.eventfd(0, os.EFD_CLOEXEC)
+        self._back = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._thread: threading.Thread | None = None
         self._entering: Vcpu | None = None
         self._outcome: Exit | BaseException | None = None
@@ -122,7 +121,7 @@ class ThreadSlot(Slot):
 
     def _start(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._eventfd, self._on_left)
+        self._loop.add_reader(self._back, self._on_left)
         self._thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
         self._thread.start()
 
@@ -133,7 +132,7 @@ class ThreadSlot(Slot):
         self._left = left = self._loop.create_future()
         self._entering = vcpu
         self._entered_ns = self._clock.now_ns()
-        self._go.release()
+        os.eventfd_write(self._go, 1)
         try:
             await left
         except asyncio.CancelledError:
@@ -159,7 +158,7 @@ class ThreadSlot(Slot):
     def _serve(self) -> None:
         """The slot's thread."""
         while True:
-            self._go.acquire()
+            os.eventfd_read(self._go)
             vcpu = self._entering
             if vcpu is None:
                 return
@@ -167,10 +166,10 @@ class ThreadSlot(Slot):
                 self._outcome = vcpu.enter_guest()
             except BaseException as error:  # noqa: BLE001 - carried over to the vCPU's task, whole
                 self._outcome = error
-            os.eventfd_write(self._eventfd, 1)
+            os.eventfd_write(self._back, 1)
 
     def _on_left(self) -> None:
-        os.eventfd_read(self._eventfd)
+        os.eventfd_read(self._back)
         left = self._left
         # Without an outcome this is the late word of an entry that _put_out() has seen end already.
         if self._outcome is not None and left is not None and not left.done():
@@ -206,8 +205,9 @@ class ThreadSlot(Slot):
             self._preemption.cancel()
         if self._thread is not None:
             self._entering = None
-            self._go.release()
+            os.eventfd_write(self._go, 1)
             self._thread.join()
             assert self._loop is not None
-            self._loop.remove_reader(self._eventfd)
-        os.close(self._eventfd)
+            self._loop.remove_reader(self._back)
+        os.close(self._go)
+        os.close(self._back)
