@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The Unicorn engine of one VM."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from avmm.plugin import ConfigError, Counter, EngineOptions, MemorySlot, SystemRegister, Traps, VcpuEngine
+from avmm_unicorn import selfcheck
+
+CPU_MODELS = {"cortex-a57": 0, "cortex-a53": 1, "cortex-a72": 2, "max": 3}
+DEFAULT_TRANSLATION_BUFFER_MB = 256
+MAX_TRANSLATION_BUFFER_MB = 2047
+
+
+class UnicornEngine:
+    """`avmm.plugin.Engine` on unicorn: real AArch64 at EL1 and EL0; the host is what would be EL2 and EL3.
+
+    Options: `translation_buffer_mb` (1 to 2047, 256 by default), address space for translated code, for each vCPU; a guest
+    that outgrows it is translated anew.
+    """
+
+    name = "unicorn"
+    max_in_guest = 1
+    exact_budgets = True
+
+    def __init__(self, options: EngineOptions) -> None:
+        if options.arch != "arm64":
+            raise ConfigError(f"the unicorn engine executes arm64, not {options.arch}", key="engine")
+        if options.cpu not in CPU_MODELS:
+            raise ConfigError(f"no CPU {options.cpu!r}; there are {', '.join(CPU_MODELS)}", key="cpu")
+        buffer_mb = _translation_buffer_mb(options.options)
+        selfcheck.check()
+        from avmm_unicorn._native import Machine
+
+        self._machine = Machine(CPU_MODELS[options.cpu], buffer_mb << 20)
+        self._now_ns = None if options.clock.is_host else options.clock.now_ns
+
+    def map_memory(self, slot: MemorySlot) -> None:
+        self._machine.map(slot.address, slot.buffer, read_only=slot.read_only)
+
+    def unmap_memory(self, slot: MemorySlot) -> None:
+        self._machine.unmap(slot.address)
+
+    def create_vcpu(
+        self, index: int, traps: Traps, registers: Sequence[SystemRegister], counters: Sequence[Counter]
+    ) -> VcpuEngine:
+        from avmm_unicorn.vcpu import UnicornVcpu
+
+        return UnicornVcpu(self._machine, index, traps, registers, counters, self._now_ns)
+
+    def close(self) -> None:
+        self._machine.close()
+
+
+def _translation_buffer_mb(options: dict[str, object]) -> int:
+    for key in options:
+        if key != "translation_buffer_mb":
+            raise ConfigError("no such option of the unicorn engine", key=f"engine.{key}")
+    value = options.get("translation_buffer_mb", DEFAULT_TRANSLATION_BUFFER_MB)
+    if not isinstance(value, int) or not 1 <= value <= MAX_TRANSLATION_BUFFER_MB:
+        raise ConfigError(f"must be 1 to {MAX_TRANSLATION_BUFFER_MB}", key="engine.translation_buffer_mb")
+    return value

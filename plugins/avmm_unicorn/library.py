@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Finding the unicorn wheel and loading its library: once a process, or not at all."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import platform
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from avmm.plugin import (
+    BUDGET_EXHAUSTED,
+    HALTED,
+    KICKED,
+    YIELDED,
+    Debug,
+    EngineError,
+    ExternalAbort,
+    Fault,
+    Undefined,
+)
+
+VERSION = "2.1.4"
+VERSION_NUMBER = 0x020104FF
+LIBRARY = "lib/libunicorn.so.2"
+
+
+def installed_version() -> str:
+    """The version of the unicorn distribution; EngineError when there is none."""
+    try:
+        return importlib.metadata.version("unicorn")
+    except importlib.metadata.PackageNotFoundError:
+        raise EngineError(f"unicorn engine: unicorn is not installed: pip install unicorn=={VERSION}") from None
+
+
+def library_path() -> Path:
+    """The wheel's shared library. The Python package `unicorn` itself is not imported."""
+    spec = importlib.util.find_spec("unicorn")
+    places = list(spec.submodule_search_locations or []) if spec is not None else []
+    for place in places:
+        path = Path(place, LIBRARY)
+        if path.is_file():
+            return path
+    raise EngineError(f"unicorn engine: no {LIBRARY} in the unicorn {installed_version()} installed here")
+
+
+def check_host() -> None:
+    """EngineError unless this is CPython on x86-64 Linux with glibc, the one layout of the library known here."""
+    here = f"{sys.implementation.name} on {sys.platform} {platform.machine()}"
+    if sys.platform != "linux" or platform.machine() != "x86_64" or sys.implementation.name != "cpython":
+        raise EngineError(f"unicorn engine: needs CPython on x86-64 Linux, this is {here}")
+    if platform.libc_ver()[0] != "glibc":
+        raise EngineError("unicorn engine: needs a Linux with glibc")
+
+
+def _native() -> ModuleType:
+    try:
+        from avmm_unicorn import _native
+    except ImportError as error:
+        raise EngineError(f"unicorn engine: the native shim was not built for this Python: {error}") from None
+    return _native
+
+
+def load() -> None:
+    """Load the library; EngineError with one line that names the version when it cannot be used. Cheap when repeated."""
+    check_host()
+    version = installed_version()
+    native = _native()
+    native.configure(
+        ExternalAbort, Undefined, EngineError, KICKED, HALTED, YIELDED, BUDGET_EXHAUSTED, Debug, Fault
+    )
+    try:
+        native.load(str(library_path()), VERSION_NUMBER)
+    except RuntimeError as error:
+        raise EngineError(f"unicorn engine: needs unicorn {VERSION}, cannot use {version}: {error}") from None

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Guest exceptions, interrupts, hypercalls and hints; and the one place where a kick is noticed. */
+#include "native.h"
+
+/*
+ * Called by the library before every block that it does not reach by a direct jump, because INTERRUPT_ALWAYS is set in
+ * interrupt_request. It has just cleared the exit flag in icount_decr.
+ */
+bool avmm_exec_interrupt(void *cpu, int request)
+{
+    Vcpu *vcpu = vcpu_of(cpu);
+    /* Exit flag cleared first, latch read second. Pairs with kick(), which sets the latch first and the exit flag second: a
+       kick whose exit flag was cleared just now is seen in the latch here. */
+    atomic_thread_fence(memory_order_seq_cst);
+    avmm_drain(vcpu);
+    if (atomic_load_explicit(&vcpu->kicked, memory_order_relaxed)) {
+        FIELD(bool, cpu, CPU_EXIT_REQUEST) = true;
+        return false;
+    }
+    if (vcpu->budget_on) {
+        uint64_t left = FIELD(uint64_t, cpu, CPU_ICOUNT_EXTRA);
+        if (left == 0) {
+            FIELD(bool, cpu, CPU_EXIT_REQUEST) = true;
+            vcpu->budget_hit = true;
+            return false;
+        }
+        if (FIELD(uint64_t, cpu, CPU_ICOUNT_BUDGET) == BLOCK_TOO_LONG) {
+            /* The next block is longer than what is left: translate it anew, no longer than that, for once. */
+            FIELD(uint64_t, cpu, CPU_ICOUNT_BUDGET) = 0;
+            FIELD(uint32_t, cpu, CPU_CFLAGS_NEXT_TB) = (uint32_t)left;
+        }
+    }
+    return (request & INTERRUPT_HARD) != 0 && lib.exec_interrupt(cpu, request);
+}
+
+static void deliver(Vcpu *vcpu, uint32_t exception, uint32_t syndrome)
+{
+    FIELD(uint32_t, vcpu->env, ENV_SYNDROME) = syndrome;
+    FIELD(int32_t, vcpu->cpu, CPU_EXCEPTION_INDEX) = (int32_t)exception;
+    FIELD(uint32_t, vcpu->env, ENV_TARGET_EL) = 1;
+    lib.do_interrupt(vcpu->cpu);
+}
+
+static void hypercall(Vcpu *vcpu, bool secure)
+{
+    PyObject *arguments[] = {(PyObject *)vcpu->call};
+    vcpu->call->immediate = FIELD(uint32_t, vcpu->env, ENV_SYNDROME) & 0xffff;
+    vcpu->call->secure = secure;
+    switch (avmm_call_traps(vcpu, vcpu->hypercall, arguments, 1, NULL)) {
+    case TRAP_OK:
+        return;
+    case TRAP_ABORT:
+    case TRAP_UNDEFINED:
+        FIELD(uint64_t, vcpu->env, ENV_PC) -= 4;
+        deliver(vcpu, EXCP_UDEF, SYNDROME_UNCATEGORIZED);
+        return;
+    default:
+        /* Leave at the instruction, not behind it: the call was not carried out. */
+        FIELD(uint64_t, vcpu->env, ENV_PC) -= 4;
+        vcpu->error = true;
+        FIELD(bool, vcpu->cpu, CPU_EXIT_REQUEST) = true;
+    }
+}
+
+/* UC_HOOK_INTR: a synchronous exception; the exception state of the CPU is complete, nothing is delivered yet. */
+void avmm_on_exception(void *uc, uint32_t exception, void *opaque)
+{
+    Vcpu *vcpu = opaque;
+    (void)uc;
+    avmm_settle_block(vcpu);
+    switch (exception) {
+    case EXCP_HVC:
+    case EXCP_SMC:
+        hypercall(vcpu, exception == EXCP_SMC);
+        return;
+    case EXCP_UDEF:
+    case EXCP_SVC:
+    case EXCP_PREFETCH_ABORT:
+    case EXCP_DATA_ABORT:
+    case EXCP_BKPT:
+        FIELD(uint32_t, vcpu->env, ENV_TARGET_EL) = 1;
+        lib.do_interrupt(vcpu->cpu);
+        return;
+    default:
+        vcpu->fault = "an exception that EL1 cannot take";
+        FIELD(bool, vcpu->cpu, CPU_EXIT_REQUEST) = true;
+    }
+}
+
+/* HVC and SMC are never undefined by configuration here: the host is EL2 and EL3, and its handler decides. */
+void avmm_helper_pre_hvc(void *env) { (void)env; }
+
+void avmm_helper_pre_smc(void *env, uint32_t syndrome)
+{
+    (void)env;
+    FIELD(uint32_t, env, ENV_SYNDROME) = syndrome;
+}
+
+/* The flags that translation depends on include whether software step is active, which PSTATE.D decides. */
+void avmm_helper_daifset(void *env, uint32_t mask)
+{
+    lib.msr_i_daifset(env, mask);
+    if (FIELD(uint64_t, env, ENV_MDSCR_EL1) & 1) {
+        lib.rebuild_hflags(env);
+    }
+}
+
+void avmm_helper_daifclear(void *env, uint32_t mask)
+{
+    lib.msr_i_daifclear(env, mask);
+    if (FIELD(uint64_t, env, ENV_MDSCR_EL1) & 1) {
+        lib.rebuild_hflags(env);
+    }
+}

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The objects of the extension and what its files offer each other. */
+#ifndef AVMM_NATIVE_H
+#define AVMM_NATIVE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "library.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define MAX_SLOTS 32
+#define MAX_VCPUS 512
+#define MAX_LINES 64
+#define CACHE_LINE 64
+
+/* Guest memory of a VM. Owner: the machine; written with every vCPU outside. */
+typedef struct {
+    uint64_t address, size;
+    Py_buffer buffer;
+    bool read_only;
+} Slot;
+
+struct Vcpu;
+
+/* What the vCPUs of one VM share. */
+typedef struct {
+    PyObject_HEAD
+    int cpu_model;
+    uint32_t tb_size;
+    int slot_count, vcpu_count;
+    Slot slots[MAX_SLOTS];
+    /* Owner: `lock`. A vCPU in the guest walks it for its invalidations. */
+    pthread_mutex_t lock;
+    struct Vcpu *vcpus[MAX_VCPUS];
+} Machine;
+
+/* A slot as one vCPU's instance of the library knows it, with one bit a page: does it hold translated code? */
+typedef struct {
+    uint64_t address, size, ram_offset;
+    char *host;
+    uint8_t *code;
+} SlotView;
+
+/* A system register or counter that is ours. */
+typedef struct SystemRegister {
+    struct SystemRegister *next;
+    struct Vcpu *vcpu;
+    char name[32];
+    PyObject *read, *write, *allowed_at_el0, *now;
+    bool native_clock;
+    uint64_t constant;
+    uint64_t numerator, denominator;
+    _Atomic uint64_t offset;
+} SystemRegister;
+
+/* The registers of a hypercall; lives as long as its vCPU. */
+typedef struct {
+    PyObject_HEAD
+    struct Vcpu *vcpu;
+    unsigned immediate;
+    char secure;
+} Hypercall;
+
+typedef struct Vcpu {
+    PyObject_HEAD
+    Machine *machine;
+    int index;
+    void *uc, *cpu, *env, *tcg, *library_mapping;
+    /* Any thread: the latched kick, and invalidations asked for by other vCPUs. */
+    _Atomic int kicked;
+    _Atomic int pending;
+    bool tlb_pending, code_pending;      /* `machine->lock` */
+    int line_count;
+    uint64_t lines[MAX_LINES];           /* guest physical addresses of cache lines whose code changed */
+    /* The rest belongs to the thread that is in enter(), else to the vCPU's task. */
+    bool inside, trapped, irq_line, armed, error, counting, count_wanted;
+    PyThreadState *thread;
+    const char *fault;
+    uint64_t io_index;
+    uintptr_t trap_pc;
+    uint64_t budget, counter_start, instructions;
+    bool budget_on, budget_hit;
+    SlotView views[MAX_SLOTS];
+    int view_count;
+    SystemRegister *registers;
+    PyObject *mmio_read, *mmio_write, *hypercall, *tlb_flush_all;
+    Hypercall *call;
+    /* Counted with plain integers, read by whoever asks. */
+    unsigned long long tlb_broadcasts, code_broadcasts, external_aborts;
+} Vcpu;
+
+/* Objects of the core, handed over once by `configure()`. */
+typedef struct {
+    PyObject *external_abort, *undefined, *engine_error;
+    PyObject *kicked, *halted, *yielded, *budget_exhausted, *debug, *fault;
+} CoreObjects;
+
+extern CoreObjects core;
+extern PyTypeObject MachineType, VcpuType, HypercallType;
+extern const Replacement avmm_replacements[];
+
+static inline Vcpu *vcpu_of(const void *cpu) { return FIELD(Vcpu *, cpu, CPU_OPAQUE); }
+static inline Vcpu *vcpu_of_env(const void *env) { return vcpu_of((const char *)env - ARM_ENV); }
+static inline Vcpu *vcpu_of_uc(const void *uc) { return vcpu_of(FIELD(void *, uc, UC_CPU)); }
+
+/* Make the running translated code return to the library's loop at the next block. */
+static inline void request_exit(Vcpu *vcpu)
+{
+    __atomic_store_n((uint16_t *)((char *)vcpu->cpu + ARM_ICOUNT_DECR + 2), 0xffff, __ATOMIC_RELEASE);
+}
+
+/* The GIL, around a trap: the thread gave it up in enter(). */
+static inline void take_gil(Vcpu *vcpu)
+{
+    PyEval_RestoreThread(vcpu->thread);
+    vcpu->trapped = true;
+}
+
+static inline void drop_gil(Vcpu *vcpu)
+{
+    vcpu->trapped = false;
+    vcpu->thread = PyEval_SaveThread();
+}
+
+/* exceptions.c */
+void avmm_on_exception(void *uc, uint32_t exception, void *vcpu);
+bool avmm_exec_interrupt(void *cpu, int request);
+void avmm_helper_pre_hvc(void *env);
+void avmm_helper_pre_smc(void *env, uint32_t syndrome);
+void avmm_helper_daifset(void *env, uint32_t mask);
+void avmm_helper_daifclear(void *env, uint32_t mask);
+
+/* traps.c */
+int avmm_call_traps(Vcpu *vcpu, PyObject *function, PyObject *const *arguments, size_t count, uint64_t *result);
+void *avmm_iotlb_to_section(void *cpu, uint64_t index, uint32_t attrs);
+uint32_t avmm_dispatch_read(void *uc, void *region, uint64_t address, uint64_t *value, unsigned op, uint32_t attrs);
+uint32_t avmm_dispatch_write(void *uc, void *region, uint64_t address, uint64_t value, unsigned op, uint32_t attrs);
+void avmm_leave_with_error(Vcpu *vcpu, uintptr_t host_pc);
+enum { TRAP_OK, TRAP_ABORT, TRAP_UNDEFINED, TRAP_ERROR };
+
+/* memory.c */
+bool avmm_tlb_fill(void *cpu, uint64_t address, int size, int access, int mode, bool probe, uintptr_t host_pc);
+void avmm_tlb_protect_code(void *uc, uint64_t ram_address);
+void avmm_tlb_unprotect_code(void *uc, uint64_t ram_address);
+void avmm_tb_invalidate_fast(void *uc, void *pages, uint64_t start, int length, uintptr_t host_pc);
+void avmm_tlb_reset_dirty(void *cpu, uint64_t address, uint64_t length);
+void avmm_tlb_set_dirty(void *cpu, uint64_t address);
+void *avmm_memory_mapping(void *uc, uint64_t address);
+int avmm_map_view(Vcpu *vcpu, const Slot *slot);
+void avmm_unmap_view(Vcpu *vcpu, const Slot *slot);
+void avmm_forget_code(Vcpu *vcpu);
+
+/* broadcast.c */
+void avmm_tlb_flush_modes_is(void *cpu, uint16_t modes);
+void avmm_tlb_flush_page_is(void *cpu, uint64_t address, uint16_t modes);
+void avmm_define_cache_operations(Vcpu *vcpu);
+void avmm_drain(Vcpu *vcpu);
+
+/* translate.c */
+#define BLOCK_TOO_LONG 1 /* in CPU_ICOUNT_BUDGET: the budget does not reach to the end of the next block */
+void avmm_translator_loop(const TranslatorOps *, DisasContext *, void *cpu, void *tb, int max_insns);
+void avmm_check_exit_request(void *tcg);
+void avmm_settle_block(Vcpu *vcpu);
+uint64_t avmm_executed(Vcpu *vcpu);
+
+/* sysregs.c */
+PyObject *avmm_define_register(Vcpu *vcpu, PyObject *arguments);
+PyObject *avmm_define_counter(Vcpu *vcpu, PyObject *arguments);
+PyObject *avmm_set_counter_offset(Vcpu *vcpu, PyObject *arguments);
+void avmm_free_registers(Vcpu *vcpu);
+
+/* registers.c */
+PyObject *avmm_read_register(Vcpu *vcpu, PyObject *name);
+PyObject *avmm_write_register(Vcpu *vcpu, PyObject *arguments);
+
+#endif

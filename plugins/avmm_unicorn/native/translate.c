@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The frame around the translation of one block: an inline look at the exit flag, and, while somebody counts instructions,
+ * an inline subtraction from the budget. The instructions themselves are translated by the library.
+ *
+ * A counted block starts with
+ *     left = budget - instructions of the block; if (left < 0) goto too_long; budget = left; running = block
+ * so that `budget` is right between blocks, and `running` tells how much of a block was not executed when it is left midway.
+ */
+#include "native.h"
+
+#define ENV_EXIT_FLAG (ARM_ICOUNT_DECR - ARM_ENV)
+#define ENV_BUDGET (CPU_ICOUNT_EXTRA - ARM_ENV)
+#define ENV_RUNNING (CPU_ICOUNT_BUDGET - ARM_ENV)
+#define EXIT_FLAG_SET 0xffff0000u
+
+/* Operations take temporaries by pointer, the generator functions by their distance from the context. */
+static uintptr_t handle(void *tcg, void *temp) { return (uintptr_t)temp - (uintptr_t)tcg; }
+
+static uintptr_t env_operand(void *tcg) { return (uintptr_t)tcg + FIELD(uintptr_t, tcg, TCG_CPU_ENV); }
+
+static void put_label(void *tcg, void *label)
+{
+    FIELD(uint32_t, label, 0) |= 1; /* present */
+    lib.tcg_op1(tcg, OP_SET_LABEL, (uintptr_t)label);
+}
+
+/* Set `temp` to a constant; the place of the constant, which may still be changed. */
+static uintptr_t *put_constant(void *tcg, void *temp, uint64_t value)
+{
+    uintptr_t *arguments = (uintptr_t *)((char *)lib.tcg_emit_op(tcg, OP_MOVI_I64) + TCG_OP_ARGS);
+    arguments[0] = (uintptr_t)temp;
+    arguments[1] = value;
+    return &arguments[1];
+}
+
+static void store_constant(void *tcg, uint64_t value, int opcode, intptr_t offset)
+{
+    void *temp = lib.tcg_temp_new(tcg, TYPE_I64, false);
+    put_constant(tcg, temp, value);
+    lib.tcg_op3(tcg, opcode, (uintptr_t)temp, env_operand(tcg), (uintptr_t)offset);
+    lib.tcg_temp_free(tcg, temp);
+}
+
+static void *put_exit_check(void *tcg)
+{
+    void *label = lib.gen_new_label(tcg), *flag = lib.tcg_temp_new(tcg, TYPE_I32, false);
+    lib.tcg_op3(tcg, OP_LD_I32, (uintptr_t)flag, env_operand(tcg), (uintptr_t)(intptr_t)ENV_EXIT_FLAG);
+    lib.tcg_brcondi_i32(tcg, COND_LT, handle(tcg, flag), 0, label);
+    lib.tcg_temp_free(tcg, flag);
+    return label;
+}
+
+/* The start of a counted block; the place where its number of instructions belongs, once it is known. */
+static uintptr_t *put_budget_check(void *tcg, void *tb, void *too_long)
+{
+    void *left = lib.tcg_temp_new(tcg, TYPE_I64, true), *length = lib.tcg_temp_new(tcg, TYPE_I64, false);
+    lib.tcg_op3(tcg, OP_LD_I64, (uintptr_t)left, env_operand(tcg), (uintptr_t)(intptr_t)ENV_BUDGET);
+    uintptr_t *count = put_constant(tcg, length, 0);
+    lib.tcg_op3(tcg, OP_SUB_I64, (uintptr_t)left, (uintptr_t)left, (uintptr_t)length);
+    lib.tcg_temp_free(tcg, length);
+    lib.tcg_brcondi_i64(tcg, COND_LT, handle(tcg, left), 0, too_long);
+    lib.tcg_op3(tcg, OP_ST_I64, (uintptr_t)left, env_operand(tcg), (uintptr_t)(intptr_t)ENV_BUDGET);
+    lib.tcg_temp_free(tcg, left);
+    store_constant(tcg, (uint64_t)(uintptr_t)tb, OP_ST_I64, ENV_RUNNING);
+    return count;
+}
+
+static void translate_instructions(const TranslatorOps *ops, DisasContext *context, void *cpu)
+{
+    do {
+        context->num_insns++;
+        ops->insn_start(context, cpu);
+        const void *breakpoint = context->singlestep_enabled ? NULL : FIELD(void *, cpu, CPU_BREAKPOINTS);
+        for (; breakpoint != NULL; breakpoint = FIELD(void *, breakpoint, BREAKPOINT_NEXT)) {
+            if (FIELD(uint64_t, breakpoint, 0) == context->pc_next && ops->breakpoint_check(context, cpu, breakpoint)) {
+                break;
+            }
+        }
+        if (context->is_jmp > DISAS_TOO_MANY) {
+            return;
+        }
+        ops->translate_insn(context, cpu);
+        bool full = context->num_insns >= context->max_insns || FIELD(int, vcpu_of(cpu)->tcg, TCG_NB_OPS) >= TCG_ENOUGH_OPS;
+        if (context->is_jmp == DISAS_NEXT && full) {
+            context->is_jmp = DISAS_TOO_MANY;
+        }
+    } while (context->is_jmp == DISAS_NEXT);
+}
+
+void avmm_translator_loop(const TranslatorOps *ops, DisasContext *context, void *cpu, void *tb, int max_insns)
+{
+    Vcpu *vcpu = vcpu_of(cpu);
+    void *tcg = vcpu->tcg, *too_long = NULL;
+    uintptr_t *count = NULL;
+
+    context->tb = tb;
+    context->pc_first = context->pc_next = FIELD(uint64_t, tb, TB_PC);
+    context->is_jmp = DISAS_NEXT;
+    context->num_insns = 0;
+    context->max_insns = max_insns;
+    context->singlestep_enabled = FIELD(int, cpu, CPU_SINGLESTEP) != 0;
+    if ((const void *)ops == (const void *)lib.a64_translator_ops && (context->pc_first & 3)) {
+        /* Nothing was executed yet: PC alignment fault, at the branch's target. */
+        FIELD(uint64_t, vcpu->env, ENV_VADDRESS) = context->pc_first;
+        FIELD(uint64_t, cpu, CPU_ICOUNT_BUDGET) = 0;
+        lib.raise_exception(vcpu->env, EXCP_PREFETCH_ABORT, SYNDROME_PC_ALIGNMENT, 1);
+    }
+    ops->init_disas_context(context, cpu);
+
+    void *leave = put_exit_check(tcg);
+    if (vcpu->counting) {
+        too_long = lib.gen_new_label(tcg);
+        count = put_budget_check(tcg, tb, too_long);
+    }
+    ops->tb_start(context, cpu);
+    translate_instructions(ops, context, cpu);
+    ops->tb_stop(context, cpu);
+    if (count != NULL) {
+        *count = (uintptr_t)context->num_insns;
+        put_label(tcg, too_long);
+        store_constant(tcg, BLOCK_TOO_LONG, OP_ST_I64, ENV_RUNNING);
+        store_constant(tcg, EXIT_FLAG_SET, OP_ST32_I64, ENV_EXIT_FLAG);
+    }
+    put_label(tcg, leave);
+    lib.tcg_exit_tb(tcg, tb, TB_EXIT_REQUESTED);
+
+    FIELD(uint16_t, tb, TB_SIZE) = (uint16_t)(context->pc_next - context->pc_first);
+    FIELD(uint16_t, tb, TB_ICOUNT) = (uint16_t)context->num_insns;
+}
+
+/* The library would look at the exit flag after every load and store, and redo the instruction: see kick(). */
+void avmm_check_exit_request(void *tcg) { (void)tcg; }
+
+/* How many instructions of the running block are not executed yet when the program counter is right. */
+static uint64_t not_executed(Vcpu *vcpu)
+{
+    uint64_t running = FIELD(uint64_t, vcpu->cpu, CPU_ICOUNT_BUDGET), pc = FIELD(uint64_t, vcpu->env, ENV_PC);
+    if (running <= BLOCK_TOO_LONG) {
+        return 0;
+    }
+    const void *tb = (const void *)(uintptr_t)running;
+    uint64_t done = (pc - FIELD(uint64_t, tb, TB_PC)) / 4, all = FIELD(uint16_t, tb, TB_ICOUNT);
+    return done <= all ? all - done : 0;
+}
+
+/* The running block is left midway, at the program counter: give back what it did not execute. */
+void avmm_settle_block(Vcpu *vcpu)
+{
+    if (vcpu->counting) {
+        FIELD(uint64_t, vcpu->cpu, CPU_ICOUNT_EXTRA) += not_executed(vcpu);
+        FIELD(uint64_t, vcpu->cpu, CPU_ICOUNT_BUDGET) = 0;
+    }
+}
+
+/* Instructions executed in this entry. From a trap, the instruction that trapped is not counted yet. */
+uint64_t avmm_executed(Vcpu *vcpu)
+{
+    if (vcpu->trap_pc != 0) {
+        lib.cpu_restore_state(vcpu->cpu, vcpu->trap_pc, false);
+    }
+    return vcpu->counter_start - FIELD(uint64_t, vcpu->cpu, CPU_ICOUNT_EXTRA) - (vcpu->trapped ? not_executed(vcpu) : 0);
+}

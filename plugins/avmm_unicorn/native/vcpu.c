@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* One vCPU: its instance of the library from creation to close, and enter(). */
+#include "native.h"
+
+#include <structmember.h>
+
+static PyObject *library_error(const char *what, int error)
+{
+    return PyErr_Format(core.engine_error, "unicorn: %s: %s", what, lib.uc_strerror(error));
+}
+
+static uint64_t no_read(void *uc, uint64_t offset, unsigned size, void *opaque)
+{
+    (void)uc, (void)offset, (void)size, (void)opaque;
+    return 0;
+}
+
+static void no_write(void *uc, uint64_t offset, unsigned size, uint64_t value, void *opaque)
+{
+    (void)uc, (void)offset, (void)size, (void)value, (void)opaque;
+}
+
+static void drive_lines(Vcpu *vcpu)
+{
+    uint32_t *request = &FIELD(uint32_t, vcpu->cpu, CPU_INTERRUPT_REQUEST);
+    *request = (*request & ~(uint32_t)INTERRUPT_HARD) | INTERRUPT_ALWAYS | (vcpu->irq_line ? INTERRUPT_HARD : 0);
+}
+
+static void reset(Vcpu *vcpu)
+{
+    void (*reset_cpu)(void *) = FIELD(void *, FIELD(void *, vcpu->cpu, CPU_CLASS), CLASS_RESET);
+    uint32_t pstate = PSTATE_EL1H | PSTATE_DAIF; /* and the condition flags clear, as KVM leaves them */
+    reset_cpu(vcpu->cpu);
+    lib.uc_reg_write(vcpu->uc, UC_ARM64_REG_PSTATE, &pstate);
+    lib.rebuild_hflags(vcpu->env);
+    avmm_forget_code(vcpu);
+    drive_lines(vcpu);
+}
+
+static int open_instance(Vcpu *vcpu)
+{
+    uint64_t probe;
+    void *hook;
+    int error = lib.uc_open(UC_ARCH_ARM64, UC_MODE_ARM, &vcpu->uc);
+    if (error != 0) {
+        vcpu->uc = NULL;
+        library_error("uc_open", error);
+        return -1;
+    }
+    lib.uc_ctl(vcpu->uc, UC_CTL_WRITE1(UC_CTL_CPU_MODEL), vcpu->machine->cpu_model);
+    lib.uc_ctl(vcpu->uc, UC_CTL_WRITE1(UC_CTL_UC_USE_EXITS), 1);
+    lib.uc_ctl(vcpu->uc, UC_CTL_WRITE1(UC_CTL_TCG_BUFFER_SIZE), vcpu->machine->tb_size);
+    error = lib.uc_reg_read(vcpu->uc, UC_ARM64_REG_X0, &probe); /* the first access makes the CPU */
+    if (error == 0) {
+        error = lib.uc_hook_add(vcpu->uc, &hook, UC_HOOK_INTR, (void *)avmm_on_exception, vcpu, 1, 0);
+    }
+    if (error != 0) {
+        library_error("cannot make a CPU", error);
+        return -1;
+    }
+    vcpu->cpu = FIELD(void *, vcpu->uc, UC_CPU);
+    vcpu->env = (char *)vcpu->cpu + ARM_ENV;
+    vcpu->tcg = FIELD(void *, vcpu->uc, UC_TCG_CONTEXT);
+    FIELD(Vcpu *, vcpu->cpu, CPU_OPAQUE) = vcpu;
+    FIELD(int, vcpu->uc, UC_NESTED_LEVEL) = 1;
+    FIELD(bool, vcpu->cpu, CPU_STOPPED) = false;
+    /* EL1 is the highest exception level: whatever is above it is the host. */
+    FIELD(uint64_t, vcpu->env, ENV_FEATURES) &=
+        ~((uint64_t)1 << FEATURE_EL2 | (uint64_t)1 << FEATURE_EL3 | (uint64_t)1 << FEATURE_PMU);
+    void *class = FIELD(void *, vcpu->cpu, CPU_CLASS);
+    FIELD(void *, class, CLASS_TLB_FILL) = (void *)avmm_tlb_fill;
+    FIELD(void *, class, CLASS_EXEC_INTERRUPT) = (void *)avmm_exec_interrupt;
+    vcpu->library_mapping = FIELD(void *, vcpu->uc, UC_MEMORY_MAPPING);
+    FIELD(void *, vcpu->uc, UC_MEMORY_MAPPING) = (void *)avmm_memory_mapping;
+    /* Memory is mapped over this; what is left of it is I/O, with its guest physical address for an offset. */
+    lib.memory_map_io(vcpu->uc, 0, (size_t)1 << 52, (void *)no_read, (void *)no_write, NULL, NULL);
+    avmm_define_cache_operations(vcpu);
+    reset(vcpu);
+    return 0;
+}
+
+static void close_vcpu(Vcpu *vcpu)
+{
+    if (vcpu->uc != NULL) {
+        FIELD(void *, vcpu->uc, UC_MEMORY_MAPPING) = vcpu->library_mapping;
+        lib.uc_close(vcpu->uc);
+        vcpu->uc = vcpu->cpu = vcpu->env = NULL;
+    }
+    if (vcpu->machine != NULL) {
+        Machine *machine = vcpu->machine;
+        for (int i = 0; i < machine->vcpu_count; i++) {
+            if (machine->vcpus[i] == vcpu) {
+                machine->vcpus[i] = machine->vcpus[--machine->vcpu_count];
+            }
+        }
+    }
+    for (int i = 0; i < vcpu->view_count; i++) {
+        PyMem_RawFree(vcpu->views[i].code);
+    }
+    vcpu->view_count = 0;
+    avmm_free_registers(vcpu);
+    if (vcpu->call != NULL) {
+        vcpu->call->vcpu = NULL;
+    }
+    Py_CLEAR(vcpu->call);
+    Py_CLEAR(vcpu->mmio_read);
+    Py_CLEAR(vcpu->mmio_write);
+    Py_CLEAR(vcpu->hypercall);
+    Py_CLEAR(vcpu->tlb_flush_all);
+    Py_CLEAR(vcpu->machine);
+}
+
+static int init(Vcpu *vcpu, PyObject *arguments, PyObject *keywords)
+{
+    PyObject *traps;
+    Machine *machine;
+    (void)keywords;
+    if (!PyArg_ParseTuple(arguments, "O!iO", &MachineType, &machine, &vcpu->index, &traps)) {
+        return -1;
+    }
+    if (vcpu->machine != NULL || machine->vcpu_count == MAX_VCPUS) {
+        PyErr_SetString(core.engine_error, "unicorn: too many vCPUs");
+        return -1;
+    }
+    vcpu->machine = (Machine *)Py_NewRef(machine);
+    vcpu->mmio_read = PyObject_GetAttrString(traps, "mmio_read");
+    vcpu->mmio_write = PyObject_GetAttrString(traps, "mmio_write");
+    vcpu->hypercall = PyObject_GetAttrString(traps, "hypercall");
+    vcpu->tlb_flush_all = PyObject_GetAttrString(traps, "tlb_flush_all");
+    vcpu->call = PyObject_New(Hypercall, &HypercallType);
+    if (PyErr_Occurred()) {
+        return -1;
+    }
+    vcpu->call->vcpu = vcpu;
+    if (open_instance(vcpu) < 0) {
+        return -1;
+    }
+    for (int i = 0; i < machine->slot_count; i++) {
+        int error = avmm_map_view(vcpu, &machine->slots[i]);
+        if (error != 0) {
+            library_error("cannot map memory", error);
+            return -1;
+        }
+    }
+    machine->vcpus[machine->vcpu_count++] = vcpu;
+    return 0;
+}
+
+static bool usable(Vcpu *vcpu)
+{
+    if (vcpu->uc == NULL || vcpu->inside) {
+        PyErr_SetString(PyExc_RuntimeError, vcpu->uc == NULL ? "the vCPU is closed" : "the vCPU is in the guest");
+        return false;
+    }
+    return true;
+}
+
+/* One stretch in the guest. The GIL is not held. */
+static int execute(Vcpu *vcpu)
+{
+    FIELD(uint32_t, vcpu->cpu, CPU_HALTED) = 0;
+    FIELD(bool, vcpu->cpu, CPU_EXIT_REQUEST) = false;
+    FIELD(int32_t, vcpu->cpu, CPU_EXCEPTION_INDEX) = -1;
+    return lib.cpu_exec(vcpu->uc, vcpu->cpu);
+}
+
+/* An atomic access to something that is not memory: the guest's fault, "unsupported exclusive or atomic access". */
+static void abort_atomic(Vcpu *vcpu)
+{
+    bool from_el1 = (FIELD(uint32_t, vcpu->env, ENV_PSTATE) >> 2 & 3) != 0;
+    FIELD(uint32_t, vcpu->env, ENV_SYNDROME) = (from_el1 ? 0x25u : 0x24u) << 26 | SYNDROME_IL | 0x35;
+    FIELD(uint64_t, vcpu->env, ENV_VADDRESS) = 0;
+    FIELD(uint32_t, vcpu->env, ENV_TARGET_EL) = 1;
+    FIELD(int32_t, vcpu->cpu, CPU_EXCEPTION_INDEX) = EXCP_DATA_ABORT;
+    lib.do_interrupt(vcpu->cpu);
+}
+
+/* Stay in the guest until it has to leave; a new reference to the exit, or NULL with an exception. */
+static PyObject *run(Vcpu *vcpu)
+{
+    int why;
+    PyObject *exit = NULL;
+    vcpu->thread = PyEval_SaveThread();
+    while (exit == NULL && !vcpu->error && vcpu->fault == NULL) {
+        switch (why = execute(vcpu)) {
+        case EXCP_HLT:
+            exit = core.halted;
+            break;
+        case EXCP_YIELD:
+            exit = core.yielded;
+            break;
+        case EXCP_DEBUG:
+            exit = core.debug;
+            break;
+        case EXCP_ATOMIC:
+            abort_atomic(vcpu);
+            break;
+        default:
+            if (vcpu->budget_hit) {
+                exit = core.budget_exhausted;
+            } else if (atomic_exchange(&vcpu->kicked, 0)) {
+                exit = core.kicked;
+            }
+        }
+    }
+    PyEval_RestoreThread(vcpu->thread);
+    if (vcpu->error) {
+        avmm_settle_block(vcpu);
+        vcpu->error = false;
+        return NULL;
+    }
+    if (exit == core.debug) {
+        avmm_settle_block(vcpu);
+        return PyObject_CallFunction(core.debug, "K", (unsigned long long)FIELD(uint64_t, vcpu->env, ENV_PC));
+    }
+    if (exit == NULL) {
+        const char *fault = vcpu->fault;
+        vcpu->fault = NULL;
+        return PyObject_CallFunction(core.fault, "s", fault);
+    }
+    return Py_NewRef(exit);
+}
+
+/* enter(budget=0) */
+static PyObject *enter(Vcpu *vcpu, PyObject *const *arguments, Py_ssize_t count, PyObject *names)
+{
+    uint64_t budget = 0;
+    Py_ssize_t given = count + (names == NULL ? 0 : PyTuple_GET_SIZE(names));
+    if (given > 1 || (given == 1 && count == 0 && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), "budget"))) {
+        return PyErr_Format(PyExc_TypeError, "enter(budget=0)");
+    }
+    if (given == 1) {
+        budget = PyLong_AsUnsignedLongLong(arguments[0]);
+        if (PyErr_Occurred()) {
+            return NULL;
+        }
+    }
+    if (!usable(vcpu)) {
+        return NULL;
+    }
+    if (atomic_load_explicit(&vcpu->kicked, memory_order_relaxed)) {
+        atomic_store(&vcpu->kicked, 0);
+        return Py_NewRef(core.kicked);
+    }
+    bool counting = vcpu->count_wanted || budget != 0;
+    if (counting != vcpu->counting) {
+        vcpu->counting = counting;
+        avmm_forget_code(vcpu);
+    }
+    vcpu->budget_on = budget != 0;
+    vcpu->budget_hit = false;
+    vcpu->counter_start = budget != 0 && budget < INT64_MAX ? budget : INT64_MAX;
+    FIELD(uint64_t, vcpu->cpu, CPU_ICOUNT_EXTRA) = vcpu->counter_start;
+    FIELD(uint64_t, vcpu->cpu, CPU_ICOUNT_BUDGET) = 0;
+    FIELD(uint32_t, vcpu->cpu, CPU_CFLAGS_NEXT_TB) = UINT32_MAX;
+    vcpu->inside = true;
+    PyObject *exit = run(vcpu);
+    vcpu->inside = false;
+    if (vcpu->count_wanted) {
+        vcpu->instructions += vcpu->counter_start - FIELD(uint64_t, vcpu->cpu, CPU_ICOUNT_EXTRA);
+    }
+    return exit;
+}
+
+static PyObject *kick(Vcpu *vcpu, PyObject *unused)
+{
+    (void)unused;
+    /* Latch first, exit flag second. Pairs with avmm_exec_interrupt(), which clears the flag first and reads the latch second. */
+    atomic_store(&vcpu->kicked, 1);
+    if (vcpu->cpu != NULL) {
+        request_exit(vcpu);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *clear_kick(Vcpu *vcpu, PyObject *unused)
+{
+    (void)unused;
+    atomic_store(&vcpu->kicked, 0);
+    Py_RETURN_NONE;
+}
+
+static PyObject *set_irq_line(Vcpu *vcpu, PyObject *level)
+{
+    int on = PyObject_IsTrue(level);
+    if (on < 0) {
+        return NULL;
+    }
+    vcpu->irq_line = on;
+    if (vcpu->cpu != NULL) {
+        drive_lines(vcpu);
+        if (on && vcpu->inside) {
+            request_exit(vcpu);
+        }
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *flush_tlb(Vcpu *vcpu, PyObject *unused)
+{
+    (void)unused;
+    if (!usable(vcpu)) {
+        return NULL;
+    }
+    pthread_mutex_lock(&vcpu->machine->lock);
+    vcpu->tlb_pending = false;
+    pthread_mutex_unlock(&vcpu->machine->lock);
+    lib.tlb_flush(vcpu->cpu);
+    Py_RETURN_NONE;
+}
+
+static PyObject *count_instructions(Vcpu *vcpu, PyObject *on)
+{
+    int wanted = PyObject_IsTrue(on);
+    if (wanted < 0 || !usable(vcpu)) {
+        return NULL;
+    }
+    vcpu->count_wanted = wanted;
+    Py_RETURN_NONE;
+}
+
+static PyObject *get_instructions(Vcpu *vcpu, void *unused)
+{
+    (void)unused;
+    uint64_t now = vcpu->inside && vcpu->trapped && vcpu->count_wanted ? avmm_executed(vcpu) : 0;
+    return PyLong_FromUnsignedLongLong(vcpu->instructions + now);
+}
+
+static PyObject *reset_method(Vcpu *vcpu, PyObject *unused)
+{
+    (void)unused;
+    if (!usable(vcpu)) {
+        return NULL;
+    }
+    reset(vcpu);
+    Py_RETURN_NONE;
+}
+
+static PyObject *close_method(Vcpu *vcpu, PyObject *unused)
+{
+    (void)unused;
+    if (vcpu->inside) {
+        PyErr_SetString(PyExc_RuntimeError, "the vCPU is in the guest");
+        return NULL;
+    }
+    close_vcpu(vcpu);
+    Py_RETURN_NONE;
+}
+
+static void dealloc(Vcpu *vcpu)
+{
+    close_vcpu(vcpu);
+    Py_TYPE(vcpu)->tp_free((PyObject *)vcpu);
+}
+
+#define OPEN_ONLY(function)                                                                                              \
+    static PyObject *function##_method(Vcpu *vcpu, PyObject *argument)                                                   \
+    {                                                                                                                    \
+        if (vcpu->uc == NULL) {                                                                                          \
+            PyErr_SetString(PyExc_RuntimeError, "the vCPU is closed");                                                   \
+            return NULL;                                                                                                 \
+        }                                                                                                                \
+        return avmm_##function(vcpu, argument);                                                                          \
+    }
+OPEN_ONLY(read_register)
+OPEN_ONLY(write_register)
+OPEN_ONLY(define_register)
+OPEN_ONLY(define_counter)
+OPEN_ONLY(set_counter_offset)
+
+static PyMethodDef methods[] = {
+    {"enter", (PyCFunction)(void (*)(void))enter, METH_FASTCALL | METH_KEYWORDS, NULL},
+    {"kick", (PyCFunction)kick, METH_NOARGS, NULL},
+    {"clear_kick", (PyCFunction)clear_kick, METH_NOARGS, NULL},
+    {"set_irq_line", (PyCFunction)set_irq_line, METH_O, NULL},
+    {"flush_tlb", (PyCFunction)flush_tlb, METH_NOARGS, NULL},
+    {"count_instructions", (PyCFunction)count_instructions, METH_O, NULL},
+    {"reset", (PyCFunction)reset_method, METH_NOARGS, NULL},
+    {"close", (PyCFunction)close_method, METH_NOARGS, NULL},
+    {"read_register", (PyCFunction)read_register_method, METH_O, NULL},
+    {"write_register", (PyCFunction)write_register_method, METH_VARARGS, NULL},
+    {"define_register", (PyCFunction)define_register_method, METH_VARARGS, NULL},
+    {"define_counter", (PyCFunction)define_counter_method, METH_VARARGS, NULL},
+    {"set_counter_offset", (PyCFunction)set_counter_offset_method, METH_VARARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef members[] = {
+    {"index", T_INT, offsetof(Vcpu, index), READONLY, NULL},
+    {"tlb_broadcasts", T_ULONGLONG, offsetof(Vcpu, tlb_broadcasts), READONLY, NULL},
+    {"code_broadcasts", T_ULONGLONG, offsetof(Vcpu, code_broadcasts), READONLY, NULL},
+    {"external_aborts", T_ULONGLONG, offsetof(Vcpu, external_aborts), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef properties[] = {
+    {"instructions", (getter)get_instructions, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+PyTypeObject VcpuType = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "avmm_unicorn._native.Vcpu",
+    .tp_basicsize = sizeof(Vcpu),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .tp_new = PyType_GenericNew,
+    .tp_init = (initproc)init,
+    .tp_dealloc = (destructor)dealloc,
+    .tp_methods = methods,
+    .tp_members = members,
+    .tp_getset = properties,
+};

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One vCPU of the Unicorn engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from avmm.plugin import Counter, SystemRegister, Traps
+from avmm_unicorn._native import Machine, Vcpu
+
+
+class UnicornVcpu(Vcpu):
+    """`avmm.plugin.VcpuEngine`; what it does is native, in native/vcpu.c.
+
+    A trap's registers are those at the trapping instruction. The interrupt line, when a memory-mapped access raises it, is
+    looked at before the next block: at the latest at the next branch, barrier, exception or system register write.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        index: int,
+        traps: Traps,
+        registers: Sequence[SystemRegister],
+        counters: Sequence[Counter],
+        now_ns: Callable[[], int] | None,
+    ) -> None:
+        super().__init__(machine, index, traps)
+        # Before the first instruction is translated: translations hold on to the definitions.
+        for register in registers:
+            self.define_register(
+                register.name, register.encoding, register.read, register.write, register.constant, register.el0
+            )
+        for counter in counters:
+            self.define_counter(
+                counter.name,
+                counter.encoding,
+                counter.frequency_hz,
+                counter.offset,
+                counter.allowed_at_el0,
+                now_ns,
+            )
