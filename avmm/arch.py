@@ -7,7 +7,7 @@ vCPU. The core knows vCPUs, requests and entries; registers, interrupt controlle
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from pathlib import Path
@@ -22,6 +22,7 @@ from avmm.lock import DeviceLock
 from avmm.memory import GuestMemory, MemorySlot
 
 if TYPE_CHECKING:
+    from avmm.instrument import Figure, FigureValue
     from avmm.vcpu.vcpu import Vcpu
 
 
@@ -127,6 +128,10 @@ class ArchVcpu(ABC):
     @abstractmethod
     def reset(self) -> None:
         """Bring this vCPU to its reset state, its engine's registers included."""
+
+    def figures(self) -> Iterable[tuple[Figure, FigureValue]]:
+        """What the architecture counts for this vCPU, as it is now. Any thread, without a lock: reads plain integers only."""
+        return ()
 
 
 class Arch(ABC):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 from avmm.clock import Clock
 from avmm.console import Console
 from avmm.irq import IrqLine
 from avmm.lock import DeviceLock
+
+if TYPE_CHECKING:
+    from avmm.instrument import Figure, FigureValue
 
 
 class Width(IntEnum):
@@ -51,6 +55,10 @@ class Device(ABC):
 
     def resume(self) -> None:
         """The VM goes on."""
+
+    def figures(self) -> Iterable[tuple[Figure, FigureValue]]:
+        """What the device counts, as it is now. Any thread, without a lock: reads plain integers only."""
+        return ()
 
 
 @dataclass(frozen=True, slots=True)

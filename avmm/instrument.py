@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import Enum, IntEnum
 from typing import TYPE_CHECKING, Protocol
 
 from avmm.bus import Bus
@@ -82,6 +82,37 @@ class VcpuStats:
     """From sending an IPI to the vCPU being outside guest mode."""
     halt_wait: Histogram = field(default_factory=Histogram)
     """From going to sleep to waking, for halts that slept."""
+
+
+class FigureKind(Enum):
+    """How a figure behaves."""
+
+    COUNTER = "counter"
+    """Only grows."""
+    GAUGE = "gauge"
+    """Goes up and down."""
+    HISTOGRAM = "histogram"
+    """Its value is a `Histogram`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A figure that an architecture or a device keeps beyond the core's own: what it is, apart from its value.
+
+    `name` is lower-case words joined by `_`, the unit last where there is one (`timer_lateness_seconds`), without prefix or
+    suffix: an exporter adds those. Figures of one name have one kind, one help and one set of label names, whose values come
+    from small fixed sets.
+    """
+
+    name: str
+    kind: FigureKind
+    help: str
+    """One sentence, with its full stop."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+FigureValue = int | float | Histogram
+"""A `Histogram` for FigureKind.HISTOGRAM, a number otherwise."""
 
 
 class ObservedVm(Protocol):

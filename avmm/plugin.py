@@ -12,6 +12,7 @@ from avmm.arch import (
 )
 from avmm.bus import Bus, Region
 from avmm.clock import Clock, TimerHandle
+from avmm.config import parse_endpoint
 from avmm.console import Console
 from avmm.device import Device, DeviceFactory, DeviceOptions, Width
 from avmm.engine import (
@@ -41,7 +42,18 @@ from avmm.exits import (
     Kicked,
     Yielded,
 )
-from avmm.instrument import BUCKETS, Histogram, KickAction, VcpuStats
+from avmm.instrument import (
+    BUCKETS,
+    Figure,
+    FigureKind,
+    FigureValue,
+    Histogram,
+    Instrument,
+    InstrumentFactory,
+    KickAction,
+    ObservedVm,
+    VcpuStats,
+)
 from avmm.irq import IrqChip, IrqLine
 from avmm.lock import DeviceLock
 from avmm.memory import GuestMemory, MemorySlot
@@ -86,16 +98,22 @@ __all__ = [
     "ExitReason",
     "ExternalAbort",
     "Fault",
+    "Figure",
+    "FigureKind",
+    "FigureValue",
     "GuestMemory",
     "Halted",
     "Histogram",
     "Hypercall",
+    "Instrument",
+    "InstrumentFactory",
     "IrqChip",
     "IrqLine",
     "KickAction",
     "Kicked",
     "LoadError",
     "MemorySlot",
+    "ObservedVm",
     "PluginError",
     "PostedWord",
     "Region",
@@ -114,4 +132,5 @@ __all__ = [
     "Width",
     "Yielded",
     "arch_request",
+    "parse_endpoint",
 ]
