@@ -1,0 +1,73 @@
+"""The PL011 as a device of a machine: registers on the bus, one interrupt line, the VM's console at the other end."""
+
+from __future__ import annotations
+
+from avmm.plugin import ConfigError, Console, Device, DeviceOptions, IrqLine, Width
+from avmm_uart.pl011 import Pl011
+from avmm_uart.registers import CR_RESET, CR_UARTEN, LCR_H_FEN
+
+_AS_FIRMWARE_LEAVES_IT = (CR_RESET | CR_UARTEN, LCR_H_FEN | 0x60)
+"""UARTCR and UARTLCR_H: on, 8 bits, FIFOs enabled."""
+
+
+class Pl011Device(Device):
+    """A PL011. Owner of all state: the device lock.
+
+    Nobody types faster than the guest reads: input waits in a backlog, and goes into the receive FIFO as that has room.
+    """
+
+    size = 0x1000
+
+    BACKLOG = 1 << 16
+    """How many bytes of input wait at most; what comes beyond is counted in `dropped`."""
+
+    def __init__(self, console: Console, irq: IrqLine | None, *, enabled: bool = True) -> None:
+        """`enabled`: after a reset the UART is on, as firmware leaves it, which guests without a driver rely on; there is no
+        firmware here. Otherwise it is off, as the hardware comes out of reset."""
+        cr, lcr_h = _AS_FIRMWARE_LEAVES_IT if enabled else (CR_RESET, 0)
+        self.model = Pl011(console.write, irq.set_level if irq else _nowhere, cr=cr, lcr_h=lcr_h)
+        self._backlog = bytearray()
+        self.dropped = 0
+        console.on_input(self.receive)
+
+    def read(self, offset: int, width: Width) -> int:
+        value = self.model.read(offset, width)
+        if self._backlog:
+            self._refill()
+        return value
+
+    def write(self, offset: int, width: Width, value: int) -> None:
+        self.model.write(offset, width, value)
+        if self._backlog:
+            self._refill()
+
+    def reset(self) -> None:
+        self._backlog.clear()
+        self.model.reset()
+
+    def receive(self, data: bytes) -> None:
+        """Input from the host. The caller holds the device lock."""
+        taken = data[: self.BACKLOG - len(self._backlog)]
+        self.dropped += len(data) - len(taken)
+        self._backlog += taken
+        self._refill()
+
+    def _refill(self) -> None:
+        room = self.model.room
+        if room and self._backlog:
+            self.model.receive(bytes(self._backlog[:room]))
+            del self._backlog[:room]
+
+
+def _nowhere(_level: bool) -> None:
+    """The interrupt output of a UART without an interrupt."""
+
+
+def create_device(options: DeviceOptions) -> Device:
+    """The factory behind the name `pl011`. Option `enabled` (true): see `Pl011Device`. ConfigError for anything else."""
+    for key, value in options.options.items():
+        if key != "enabled":
+            raise ConfigError("a pl011 has one option, enabled", key=f"devices.{options.name}.{key}")
+        if not isinstance(value, bool):
+            raise ConfigError(f"{value!r} is not true or false", key=f"devices.{options.name}.{key}")
+    return Pl011Device(options.console, options.irq, enabled=options.options.get("enabled", True) is True)
