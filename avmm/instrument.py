@@ -5,6 +5,7 @@ Each field says who writes it. One writer (or one lock) a field makes the figure
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
@@ -48,7 +49,7 @@ class VcpuStats:
     """One vCPU's figures."""
 
     # Written under the vCPU's lock, by whoever makes requests and kicks.
-    requests_made: dict[int, int] = field(default_factory=dict)
+    requests_made: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int))
     """Requests made, by number."""
     kicks: list[int] = field(default_factory=lambda: [0] * len(KickAction))
     """Kicks, by `KickAction`."""
@@ -58,7 +59,7 @@ class VcpuStats:
     """IPIs whose sender waited for the acknowledgement."""
 
     # Written by the vCPU's own thread.
-    requests_handled: dict[int, int] = field(default_factory=dict)
+    requests_handled: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int))
     """Requests handled, by number."""
     exits: int = 0
     """Times guest mode was left."""

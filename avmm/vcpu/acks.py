@@ -20,8 +20,6 @@ class Acknowledgements:
     def __init__(self) -> None:
         self.ipis = 0
         self._outstanding = 0
-        self._lock = threading.Lock()
-        self._watchers: list[Callable[[], None]] = []
 
     def __bool__(self) -> bool:
         return self.ipis > 0
@@ -33,6 +31,10 @@ class Acknowledgements:
 
     def expect(self) -> None:
         """One more vCPU will acknowledge. Called by the kicker, under that vCPU's lock."""
+        if not self.ipis:  # the first: nobody else knows of us yet, and most requests never come here
+            self._lock = threading.Lock()
+            self._watchers: list[Callable[[], None]] = []
+        self.ipis += 1
         with self._lock:
             self._outstanding += 1
 

@@ -97,7 +97,9 @@ class Sleep:
         if self.runnable():
             vcpu.make_request(Request.UNHALT)
             return True
-        return vcpu.arch.pending_timer() or vcpu.check_request(Request.UNBLOCK) or vcpu.test_request(Request.VM_DEAD)
+        if vcpu.arch.pending_timer():
+            return True
+        return vcpu.request_pending() and (vcpu.check_request(Request.UNBLOCK) or vcpu.test_request(Request.VM_DEAD))
 
     async def while_off(self) -> None:
         """Sleep as long as the vCPU is powered off or paused; the VM's end ends that too (kvm_vcpu_sleep)."""
@@ -124,8 +126,10 @@ class Sleep:
     async def _wait_until(self, over: Callable[[], bool]) -> bool:
         """Sleep until `over()`; True if there was any need to."""
         vcpu, queue, trace = self._vcpu, self.queue, self._vcpu.trace
+        if over():
+            return False
         waited = False
-        started_ns = 0
+        started_ns = vcpu.clock.now_ns()
         while True:
             # On the queue first, then the look: whoever makes `over()` true after our look finds us on the queue and wakes us.
             waiter = queue.prepare()
@@ -136,19 +140,25 @@ class Sleep:
                     trace(Tracepoint.BEFORE_SLEEP_CHECK)
                 if over():
                     break
-                if waited:
-                    vcpu.stats.spurious_wakeups += 1
-                else:
-                    waited, started_ns = True, vcpu.clock.now_ns()
+                waited = True
                 if trace is not None:
                     trace(Tracepoint.ASLEEP)
                 await waiter
             finally:
-                with vcpu.lock:
-                    still_queued = queue.finish()
-                if still_queued and vcpu.idle is not None:
-                    vcpu.idle.woke()
+                self._off_the_queue()
+            if over():
+                break
+            vcpu.stats.spurious_wakeups += 1
         if waited:
             vcpu.exhausted_quantum = False
             vcpu.stats.blocked_ns += vcpu.clock.now_ns() - started_ns
         return waited
+
+    def _off_the_queue(self) -> None:
+        """Get off the queue, unless a waker has taken us off already."""
+        vcpu = self._vcpu
+        if self.queue.occupied:
+            with vcpu.lock:
+                waiter = self.queue.take()
+            if waiter is not None and vcpu.idle is not None:
+                vcpu.idle.woke()

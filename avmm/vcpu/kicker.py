@@ -30,8 +30,8 @@ def make_vcpus_request(vcpus: Iterable[Vcpu], request: int) -> Acknowledgements:
         # two race, either the vCPU sees the bit or we see IN_GUEST_MODE. No await between the two lines.
         if not request & NO_ACTION:
             vcpu.make_request(request)
-        if request & NO_WAKEUP or not _wake_up(vcpu):
-            _send_ipi_if_needed(vcpu, acks if request & WAIT else None, acks)
+        if request & NO_WAKEUP or not vcpu.wake_up(kicked=True):
+            _send_ipi_if_needed(vcpu, acks, wait=bool(request & WAIT))
     return acks
 
 
@@ -40,21 +40,13 @@ def kick(vcpu: Vcpu) -> KickAction:
 
     Knows no flags: always wakes a sleeper, and sends an IPI only to IN_GUEST_MODE.
     """
-    if _wake_up(vcpu):
+    if vcpu.wake_up(kicked=True):
         return KickAction.WAKEUP
-    return _send_ipi_if_needed(vcpu, None, Acknowledgements())
+    return _send_ipi_if_needed(vcpu, Acknowledgements(), wait=False)
 
 
-def _wake_up(vcpu: Vcpu) -> bool:
-    if not vcpu.wake_up():
-        return False
-    with vcpu.lock:
-        vcpu.stats.kicks[KickAction.WAKEUP] += 1
-    return True
-
-
-def _send_ipi_if_needed(vcpu: Vcpu, waits: Acknowledgements | None, sent: Acknowledgements) -> KickAction:
-    """Send an IPI if the mode calls for one; `waits` then expects an acknowledgement, and `sent` counts it."""
+def _send_ipi_if_needed(vcpu: Vcpu, acks: Acknowledgements, *, wait: bool) -> KickAction:
+    """Send an IPI if the mode calls for one, and count it in `acks`, which then expects an acknowledgement if `wait`."""
     own = vcpu.in_guest_thread()
     with vcpu.lock:
         mode = vcpu.mode
@@ -64,14 +56,15 @@ def _send_ipi_if_needed(vcpu: Vcpu, waits: Acknowledgements | None, sent: Acknow
             vcpu.mode = VcpuMode.EXITING_GUEST_MODE
             vcpu.kicked_ns = vcpu.clock.now_ns()
         # WAIT is not coalesced: it asks for an acknowledgement of everything that is not OUTSIDE.
-        needs_ipi = in_guest if waits is None else mode is not VcpuMode.OUTSIDE_GUEST_MODE
+        needs_ipi = mode is not VcpuMode.OUTSIDE_GUEST_MODE if wait else in_guest
         action = KickAction.IPI if needs_ipi and not own else KickAction.NOTHING
         vcpu.stats.kicks[action] += 1
         if action is KickAction.IPI:
-            sent.ipis += 1
-            if waits is not None:
-                waits.expect()
-                vcpu.acks.append(waits)
+            if wait:
+                acks.expect()
+                vcpu.acks.append(acks)
+            else:
+                acks.ipis += 1
     # A reader of page tables acknowledges when it is done: it has no entry that would have to end. A trap handled in place
     # that speaks to its own vCPU sends no IPI, but its entry must end all the same.
     if needs_ipi and mode is not VcpuMode.READING_SHADOW_PAGE_TABLES:

@@ -13,7 +13,7 @@ from avmm.clock import Clock
 from avmm.engine import VcpuEngine
 from avmm.errors import RequestError, UnhandledRequest
 from avmm.exits import BudgetExhausted, Debug, Exit, Fault, Halted, Kicked, Yielded
-from avmm.instrument import VcpuStats
+from avmm.instrument import KickAction, VcpuStats
 from avmm.vcpu.acks import Acknowledgements
 from avmm.vcpu.halt import HaltPoll, Sleep
 from avmm.vcpu.kicker import make_vcpus_request
@@ -155,10 +155,9 @@ class Vcpu:
         if request & NO_ACTION:
             raise RequestError(f"request {request:#x} has NO_ACTION and is never pending: make it with a kick")
         bit = request_bit(request)
-        made, number = self.stats.requests_made, request & REQUEST_MASK
         with self.lock:
             self._requests |= bit
-            made[number] = made.get(number, 0) + 1
+            self.stats.requests_made[request & REQUEST_MASK] += 1
 
     def discard_requests(self) -> None:
         """Clear everything pending. Only while the vCPU's task does not run ("Clearing Requests")."""
@@ -177,8 +176,11 @@ class Vcpu:
 
     # Sleeping and waking.
 
-    def wake_up(self) -> bool:
-        """Take the vCPU off its wait queue if it sleeps, and let it look again; True if it slept. Any thread."""
+    def wake_up(self, *, kicked: bool = False) -> bool:
+        """Take the vCPU off its wait queue if it sleeps, and let it look again; True if it slept. Any thread.
+
+        `kicked` counts it as what a kick came to.
+        """
         if not self.sleep.queue.occupied:
             return False
         with self.lock:
@@ -186,6 +188,7 @@ class Vcpu:
             if waiter is None:
                 return False
             self.stats.wakeups += 1
+            self.stats.kicks[KickAction.WAKEUP] += kicked
         if self.idle is not None:
             self.idle.woke()
         self.sleep.queue.resume(waiter)
@@ -325,15 +328,12 @@ class Vcpu:
     async def _check_requests(self) -> bool:
         """Handle what is pending, the core's own first, then the architecture's in its order; False when the VM is over."""
         # VM_DEAD is looked at and left standing: nothing may run the guest again.
-        if self.test_request(Request.VM_DEAD):
-            self._count_handled(Request.VM_DEAD)
-            return False
-        if self.check_request(Request.SLEEP):
+        if not self._requests & _VM_DEAD and self._requests & _SLEEP and self.check_request(Request.SLEEP):
             self._count_handled(Request.SLEEP)
             await self.sleep.while_off()
-            if self.test_request(Request.VM_DEAD):
-                self._count_handled(Request.VM_DEAD)
-                return False
+        if self._requests & _VM_DEAD:
+            self._count_handled(Request.VM_DEAD)
+            return False
         for bit, request, handler in self._handlers:
             if self._requests & bit and self.check_request(request):
                 self._count_handled(request)
@@ -345,8 +345,7 @@ class Vcpu:
         return True
 
     def _count_handled(self, request: int) -> None:
-        handled, number = self.stats.requests_handled, request & REQUEST_MASK
-        handled[number] = handled.get(number, 0) + 1
+        self.stats.requests_handled[request & REQUEST_MASK] += 1
 
     async def _handle(self, exit_: Exit) -> None:
         match exit_:
@@ -367,7 +366,9 @@ class Vcpu:
                 assert_never(exit_)
 
 
-_LOOP_HANDLES = request_bit(Request.VM_DEAD) | request_bit(Request.SLEEP)
+_VM_DEAD = request_bit(Request.VM_DEAD)
+_SLEEP = request_bit(Request.SLEEP)
+_LOOP_HANDLES = _VM_DEAD | _SLEEP
 
 
 def _flush_tlb(vcpu: Vcpu) -> None:
@@ -386,4 +387,4 @@ def _handlers(arch: Mapping[int, Handler]) -> tuple[tuple[int, int, Handler], ..
         Request.PENDING_TIMER: _nothing,
         Request.UNBLOCK: _nothing,
     }
-    return tuple((request_bit(request), request, handler) for request, handler in {**generic, **arch}.items())
+    return tuple((request_bit(request), int(request), handler) for request, handler in {**generic, **arch}.items())

@@ -7,7 +7,7 @@ import threading
 
 
 class WaitQueue:
-    """The wait queue of one vCPU. `prepare`, `sleep` and `finish` belong to the vCPU's task; `take` to anyone."""
+    """The wait queue of one vCPU. `prepare` belongs to the vCPU's task, `take` and `resume` to anyone."""
 
     __slots__ = ("_loop", "_loop_thread", "_waiter")
 
@@ -29,12 +29,8 @@ class WaitQueue:
         self._waiter = self._loop.create_future()
         return self._waiter
 
-    def finish(self) -> bool:
-        """Get off the queue; False if a waker took us off already."""
-        return self.take() is not None
-
     def take(self) -> asyncio.Future[None] | None:
-        """Take the waiter off the queue, or None. Called under the vCPU's lock: only one waker gets it."""
+        """Take the waiter off the queue, or None. Called under the vCPU's lock: only one gets it."""
         waiter, self._waiter = self._waiter, None
         return waiter
 
