@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from avmm.plugin import ConfigError, Console, Device, DeviceOptions, IrqLine, Width
+from collections.abc import Iterable
+
+from avmm.plugin import ConfigError, Console, Device, DeviceOptions, Figure, FigureKind, FigureValue, IrqLine, Width
 from avmm_uart.pl011 import Pl011
 from avmm_uart.registers import CR_RESET, CR_UARTEN, LCR_H_FEN
 
 _AS_FIRMWARE_LEAVES_IT = (CR_RESET | CR_UARTEN, LCR_H_FEN | 0x60)
 """UARTCR and UARTLCR_H: on, 8 bits, FIFOs enabled."""
+
+_BYTES = "Bytes through a UART."
+_LOST = "Bytes that a UART lost: too fast for the guest, or with its receiver or transmitter off."
+_TRANSMITTED = Figure("uart_bytes", FigureKind.COUNTER, _BYTES, {"direction": "transmitted"})
+_RECEIVED = Figure("uart_bytes", FigureKind.COUNTER, _BYTES, {"direction": "received"})
+_DROPPED = Figure("uart_lost_bytes", FigureKind.COUNTER, _LOST, {"at": "backlog"})
+_OVERRUN = Figure("uart_lost_bytes", FigureKind.COUNTER, _LOST, {"at": "overrun"})
+_OFF = Figure("uart_lost_bytes", FigureKind.COUNTER, _LOST, {"at": "off"})
+_UNKNOWN = Figure("uart_unknown_accesses", FigureKind.COUNTER, "Accesses to offsets where a UART has no register.")
 
 
 class Pl011Device(Device):
@@ -44,6 +55,17 @@ class Pl011Device(Device):
     def reset(self) -> None:
         self._backlog.clear()
         self.model.reset()
+
+    def figures(self) -> Iterable[tuple[Figure, FigureValue]]:
+        model = self.model
+        return (
+            (_TRANSMITTED, model.transmitted),
+            (_RECEIVED, model.received),
+            (_DROPPED, self.dropped),
+            (_OVERRUN, model.overruns),
+            (_OFF, model.lost),
+            (_UNKNOWN, model.unknown_accesses),
+        )
 
     def receive(self, data: bytes) -> None:
         """Input from the host. The caller holds the device lock."""

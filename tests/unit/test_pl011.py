@@ -437,6 +437,10 @@ class Board:
         return create_device(DeviceOptions("uart0", self.clock, self.lock, self.console, irq, options))
 
 
+def figures(device: Device) -> dict[str, object]:
+    return {" ".join([figure.name, *figure.labels.values()]): value for figure, value in device.figures()}
+
+
 @pytest.fixture
 def board() -> Board:
     return Board()
@@ -468,7 +472,25 @@ class TestDevice:
     def test_the_backlog_is_bounded(self, board: Board) -> None:
         device = board.make(enabled=False)
         board.console.input(bytes(0x10000 + 5))
-        assert getattr(device, "dropped", None) == 5
+        assert figures(device)["uart_lost_bytes backlog"] == 5
+
+    def test_it_counts_what_went_through_and_what_went_wrong(self, board: Board) -> None:
+        device = board.make()
+        for character in b"abc":
+            device.write(0, Width.W8, character)
+        board.console.input(b"de")
+        device.read(0x900, Width.W32)
+        device.write(Register.CR, Width.W32, 0)
+        for _ in range(FIFO_DEPTH + 1):
+            device.write(0, Width.W8, 0)
+        assert figures(device) == {
+            "uart_bytes transmitted": 3,
+            "uart_bytes received": 2,
+            "uart_lost_bytes backlog": 0,
+            "uart_lost_bytes overrun": 0,
+            "uart_lost_bytes off": 1,
+            "uart_unknown_accesses": 1,
+        }
 
     def test_the_interrupt_reaches_the_controller(self, board: Board) -> None:
         device = board.make()
