@@ -140,6 +140,8 @@ class MachineConfig(BaseModel):
     clock: Literal["host", "virtual"] = "host"
     slot: Literal["thread", "inline"] = "thread"
     """Where guest code executes: in a thread of its own, or in slices in the event loop's."""
+    affinity: Literal["free", "shared"] = "free"
+    """Where threads run: wherever the kernel puts them, or guest and event loop on one core while nobody else wants it."""
     quantum_us: int = Field(default=1000, ge=1, le=10_000_000)
     """How long a vCPU may keep its slot when others wait for it, in microseconds."""
     halt_poll_ns: int = Field(default=0, ge=0, le=10_000_000)
@@ -174,6 +176,7 @@ class MachineConfig(BaseModel):
             append: str = "",
             clock: Literal["host", "virtual"] = "host",
             slot: Literal["thread", "inline"] = "thread",
+            affinity: Literal["free", "shared"] = "free",
             quantum_us: int = 1000,
             halt_poll_ns: int = 0,
             on_device_fault: Literal["continue", "stop"] = "continue",

@@ -79,6 +79,11 @@ class Slot(ABC):
     async def enter(self, vcpu: Vcpu) -> Exit:
         """Run `vcpu` in the guest until it exits. Cancelled, it kicks and returns only once the guest is really out."""
 
+    @property
+    def thread(self) -> int | None:
+        """The native id of the slot's thread, or None when it has none (yet)."""
+        return None
+
     def close(self) -> None:
         """Give the host's resources back. Every vCPU is outside."""
 
@@ -143,6 +148,10 @@ class ThreadSlot(Slot):
             raise outcome
         assert outcome is not None
         return outcome
+
+    @property
+    def thread(self) -> int | None:
+        return None if self._thread is None else self._thread.native_id
 
     async def _put_out(self, vcpu: Vcpu) -> None:
         """Kick, and wait until the guest is really out, however often we are cancelled meanwhile."""

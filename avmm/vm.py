@@ -12,6 +12,7 @@ from typing import Self
 
 import structlog
 
+from avmm.affinity import SharedCore
 from avmm.arch import Arch, BootImage, SystemEvent
 from avmm.builder import Installed, Machine, Plugins, assemble
 from avmm.bus import Bus, Region
@@ -108,6 +109,10 @@ class Vm:
                 idle = Idle(self.clock, len(self.vcpus))
                 for vcpu in self.vcpus:
                     vcpu.idle = idle
+            if self.config.affinity == "shared":
+                shared = SharedCore(self.clock, self._slot_threads)
+                shared.start()
+                self._undo.callback(shared.stop)
             if self.config.metrics is not None:
                 await self._add_instrument(self._plugins.instrument("prometheus")(self.config.metrics))
         except BaseException:
@@ -182,6 +187,9 @@ class Vm:
             if region.name == name:
                 return region.device
         raise KeyError(name)
+
+    def _slot_threads(self) -> list[int]:
+        return [slot.thread for slot in self.slots if slot.thread is not None]
 
     # Life.
 
