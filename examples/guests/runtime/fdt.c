@@ -17,7 +17,7 @@ enum {
     FDT_NOP = 4,
 };
 
-struct machine machine = {.bootargs = ""};
+struct machine machine;
 
 static uint32_t big_endian(uintptr_t address) {
     return __builtin_bswap32(*(const uint32_t *)address);
@@ -52,6 +52,11 @@ static void add_cpu(uintptr_t reg, uint32_t length) {
     machine.mpidr[machine.cpus++] = mpidr;
 }
 
+static void copy_bootargs(const char *text) {
+    for (unsigned i = 0; i < sizeof machine.bootargs - 1 && text[i]; i++)
+        machine.bootargs[i] = text[i];
+}
+
 static void walk(uintptr_t fdt) {
     const char *strings = (const char *)fdt + big_endian(fdt + HEADER_OFF_DT_STRINGS);
     uintptr_t at = fdt + big_endian(fdt + HEADER_OFF_DT_STRUCT);
@@ -76,7 +81,7 @@ static void walk(uintptr_t fdt) {
             if (depth == 3 && equals(parent, "cpus") && starts_with(node, "cpu@") && equals(name, "reg"))
                 add_cpu(value, length);
             if (depth == 2 && equals(parent, "chosen") && equals(name, "bootargs"))
-                machine.bootargs = (const char *)value;
+                copy_bootargs((const char *)value);
             at = align4(value + length);
         } else if (token != FDT_NOP) {
             return; // FDT_END, or not a device tree after all

@@ -9,10 +9,10 @@
 #include "limits.h"
 
 struct machine {
-    uintptr_t fdt;           // where it was found, 0 if nowhere
-    unsigned cpus;           // /cpus/cpu@*, in the tree's order, at most MAX_CPUS
+    uintptr_t fdt;            // where it was found, 0 if nowhere
+    unsigned cpus;            // /cpus/cpu@*, in the tree's order, at most MAX_CPUS
     uint64_t mpidr[MAX_CPUS]; // the affinity fields of each: its reg property
-    const char *bootargs;    // /chosen/bootargs, "" if absent
+    char bootargs[256];       // /chosen/bootargs, cut to fit; a copy, for the tree may lie where nothing is mapped
 };
 
 extern struct machine machine;

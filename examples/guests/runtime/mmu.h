@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// An identity map with caches on: the first GiB is Device memory, the next is RAM.
+// An identity map with caches on: the first GiB is Device memory, the next is RAM. RAM beyond is not used.
 // Arm DDI 0487, "The AArch64 Virtual Memory System Architecture": 4 KiB granule, 39-bit addresses.
 #pragma once
 
