@@ -61,7 +61,7 @@ def _node(name: str, *, reg: tuple[int, ...] = ()) -> fdt.Node:
     """A node with 64-bit address and size cells in `reg`."""
     node = fdt.Node(name)
     if reg:
-        node.append(fdt.PropWords("reg", *reg, wsize=64))
+        node.append(fdt.PropWords("reg", *(word for cell in reg for word in (cell >> 32, cell & 0xFFFF_FFFF))))
     return node
 
 
