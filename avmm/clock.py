@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import threading
 from collections.abc import Callable
 from typing import Protocol
 
@@ -97,35 +98,47 @@ class VirtualClock:
     def __init__(self, *, ns_per_instruction: int = 1, start_ns: int = 0) -> None:
         self._now_ns = start_ns
         self._ns_per_instruction = ns_per_instruction
+        self._lock = threading.Lock()  # guards the heap: timers are made on any thread
         self._timers = TimerHeap()
+        self.on_timer: Callable[[], None] | None = None
+        """Told of every timer that is made, on its maker's thread."""
 
     def now_ns(self) -> int:
         return self._now_ns
 
     def call_at(self, when_ns: int, callback: Callable[[], None]) -> TimerHandle:
-        return self._timers.add(when_ns, callback)
+        with self._lock:
+            timer = self._timers.add(when_ns, callback)
+        if self.on_timer is not None:
+            self.on_timer()
+        return timer
 
     def next_ns(self) -> int | None:
         """When the next timer is due, or None: the farthest a deterministic slice may go."""
-        return self._timers.next_ns()
+        with self._lock:
+            return self._timers.next_ns()
 
     def advance(self, ns: int) -> None:
-        """Let `ns` nanoseconds pass, making the calls that fall due, each at its own time."""
+        """Let `ns` nanoseconds pass, making the calls that fall due, each at its own time. The event loop's thread."""
         end_ns = self._now_ns + ns
-        while (due := self._timers.next_ns()) is not None and due <= end_ns:
-            self._now_ns = max(self._now_ns, due)
-            for timer in self._timers.take_due(self._now_ns):
-                if timer.callback is not None:
-                    timer.callback()
-        self._now_ns = end_ns
+        while (due_ns := self.next_ns()) is not None and due_ns <= end_ns:
+            self._now_ns = max(self._now_ns, due_ns)
+            with self._lock:
+                due = self._timers.take_due(self._now_ns)
+            for timer in due:
+                callback = timer.callback  # looked at now: an earlier call may have cancelled this one
+                if callback is not None:
+                    callback()
+        self._now_ns = max(self._now_ns, end_ns)
 
     def guest_ran(self, instructions: int) -> None:
         self.advance(instructions * self._ns_per_instruction)
 
     def idle(self) -> None:
-        due = self._timers.next_ns()
+        due = self.next_ns()
         if due is not None:
             self.advance(max(0, due - self._now_ns))
 
     def close(self) -> None:
-        self._timers.clear()
+        with self._lock:
+            self._timers.clear()

@@ -92,6 +92,7 @@ class Vm:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._runner: asyncio.Task[Halt] | None = None
         self._event: tuple[SystemEvent | None, str] | None = None
+        self._failure_told = False
         self._pauses = 0
         self._instruments: list[Instrument] = []
         self._log = log.bind(vm=self.name)
@@ -105,8 +106,8 @@ class Vm:
             if isinstance(self.clock, HostClock):
                 self.clock.start()
             self._machine = assemble(self, self._vcpus, self.config, self._plugins, self.console, self._undo)
-            if not self.clock.is_host:
-                idle = Idle(self.clock, len(self.vcpus))
+            if isinstance(self.clock, VirtualClock):
+                idle = Idle(self.clock, self.vcpus)
                 for vcpu in self.vcpus:
                     vcpu.idle = idle
             if self.config.affinity == "shared":
@@ -129,8 +130,9 @@ class Vm:
                 await instrument.stop(self)
         finally:
             self._undo.close()
-        if error is None and self._runner is not None and not self._runner.cancelled() and (failed := self._runner.exception()):
-            raise failed
+        # A failure that halted() has told is not told twice.
+        if error is None and not self._failure_told and self._runner is not None and not self._runner.cancelled():
+            self._runner.result()
 
     async def _finish(self) -> None:
         """Stop, and wait for the runner through any number of cancellations: nothing may run behind our back."""
@@ -140,11 +142,15 @@ class Vm:
                 self.lifecycle.move(State.HALTED)
             return
         self._end(None, "closed")
+        cancelled: asyncio.CancelledError | None = None
         while not runner.done():
             try:
                 await asyncio.wait([runner])
-            except asyncio.CancelledError:
+            except asyncio.CancelledError as error:
+                cancelled = error
                 runner.cancel()
+        if cancelled is not None:
+            raise cancelled
 
     async def _add_instrument(self, instrument: Instrument) -> None:
         await instrument.start(self)
@@ -205,7 +211,10 @@ class Vm:
         """Wait until the VM is over, and say why. VmFailed when something in it failed; its cause says what."""
         if self._runner is None:
             raise RuntimeError("the VM was never started")
-        return await asyncio.shield(self._runner)
+        try:
+            return await asyncio.shield(self._runner)
+        finally:
+            self._failure_told |= self._runner.done()
 
     async def stop(self, detail: str = "stopped") -> None:
         """End the VM from the host's side and wait until every vCPU is out. Harmless when it is over."""

@@ -110,7 +110,7 @@ class Sleep:
         """Look again and again for as long as the window allows; True when the halt is over."""
         vcpu = self._vcpu
         window_ns = vcpu.halt_poll.window_ns
-        if not window_ns:
+        if not window_ns or not vcpu.clock.is_host:  # virtual time stands still while we look: the window would never end
             return False
         vcpu.stats.halt_attempted_poll += 1
         while True:
@@ -159,6 +159,4 @@ class Sleep:
         vcpu = self._vcpu
         if self.queue.occupied:
             with vcpu.lock:
-                waiter = self.queue.take()
-            if waiter is not None and vcpu.idle is not None:
-                vcpu.idle.woke()
+                self.queue.take()

@@ -50,6 +50,8 @@ def _send_ipi_if_needed(vcpu: Vcpu, acks: Acknowledgements, *, wait: bool) -> Ki
     own = vcpu.in_guest_thread()
     with vcpu.lock:
         mode = vcpu.mode
+        if mode is VcpuMode.READING_SHADOW_PAGE_TABLES:
+            own = vcpu.in_own_thread()
         in_guest = mode is VcpuMode.IN_GUEST_MODE
         if in_guest:
             # The first to move the mode on sends the IPI; later kicks find EXITING and need not ("IPI Reduction").

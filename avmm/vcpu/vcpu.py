@@ -40,13 +40,10 @@ class VcpuHost(Protocol):
 
 
 class IdleWatch(Protocol):
-    """Whoever wants to know when every vCPU sleeps (virtual time jumps then). The event loop's thread."""
+    """Whoever wants to know when every vCPU sleeps (virtual time jumps then)."""
 
     def sleeps(self) -> None:
-        """One more vCPU sleeps."""
-
-    def woke(self) -> None:
-        """One fewer."""
+        """One more vCPU sleeps, or is about to look whether it must. The event loop's thread."""
 
 
 class Vcpu:
@@ -189,8 +186,6 @@ class Vcpu:
                 return False
             self.stats.wakeups += 1
             self.stats.kicks[KickAction.WAKEUP] += kicked
-        if self.idle is not None:
-            self.idle.woke()
         self.sleep.queue.resume(waiter)
         return True
 
@@ -212,7 +207,7 @@ class Vcpu:
     # Whose thread is this?
 
     def in_guest_thread(self) -> bool:
-        """True when the calling thread is inside this vCPU's entry (a trap handled in place), or its page table walk."""
+        """True when the calling thread is inside this vCPU's entry: a trap handled in place."""
         return self._guest_thread == threading.get_ident()
 
     def in_own_thread(self) -> bool:
@@ -230,13 +225,11 @@ class Vcpu:
         with self.lock:
             assert self.mode is VcpuMode.OUTSIDE_GUEST_MODE, "page tables are read outside guest mode"
             self.mode = VcpuMode.READING_SHADOW_PAGE_TABLES
-        self._guest_thread = threading.get_ident()
-        if self.trace is not None:
-            self.trace(Tracepoint.READING)
         try:
+            if self.trace is not None:
+                self.trace(Tracepoint.READING)
             yield
         finally:
-            self._guest_thread = 0
             self._now_outside()
 
     # The run loop: the vCPU's task, and its slot's thread.
@@ -287,7 +280,12 @@ class Vcpu:
             return None
         if trace is not None:
             trace(Tracepoint.AFTER_LAST_CHECK)
-        exit_ = await self.slot.enter(self)  # OUTSIDE again before it returns, also when it is cancelled
+        try:
+            exit_ = await self.slot.enter(self)  # OUTSIDE again before it returns, also when it is cancelled
+        except BaseException:
+            if self.mode is not VcpuMode.OUTSIDE_GUEST_MODE:  # it never got as far as enter_guest()
+                self._now_outside()
+            raise
         self.arch.sync_hwstate()
         return exit_
 
