@@ -55,7 +55,7 @@ class HostClock:
     def _arm(self) -> None:
         """Set the timerfd to the earliest timer, unless it is set to that or to something earlier."""
         due = self._timers.next_ns()
-        if due is None or (self._armed_ns and self._armed_ns <= due):
+        if due is None or self._fd < 0 or (self._armed_ns and self._armed_ns <= due):
             return
         self._armed_ns = due = max(due, 1)  # a timerfd set to 0 is disarmed
         setting = _Itimerspec(value=_Timespec(due // NS_PER_S, due % NS_PER_S))
@@ -85,6 +85,7 @@ class HostClock:
     def close(self) -> None:
         with self._lock:
             self._timers.clear()
+            fd, self._fd = self._fd, -1  # a late call_at() must not set whatever gets the number next
         if self._loop is not None and not self._loop.is_closed():
-            self._loop.remove_reader(self._fd)
-        os.close(self._fd)
+            self._loop.remove_reader(fd)
+        os.close(fd)
