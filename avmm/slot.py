@@ -106,8 +106,8 @@ class InlineSlot(Slot):
 class ThreadSlot(Slot):
     """Guest code on a thread of its own, which lives as long as the slot; the event loop goes on meanwhile.
 
-    Handed over and back with an eventfd each way, the fastest there is. A vCPU that others wait for is put out after `quantum_ns`, or after
-    `WAKEUP_GRANULARITY_NS` when the one that waits has just been woken.
+    Handed over and back with an eventfd each way, the fastest there is. A vCPU that others wait for is put out after
+    `quantum_ns`, or after `WAKEUP_GRANULARITY_NS` when the first that waits has just been woken.
     """
 
     def __init__(self, clock: Clock, *, quantum_ns: int = 1_000_000, name: str = "slot") -> None:
@@ -137,6 +137,8 @@ class ThreadSlot(Slot):
         self._left = left = self._loop.create_future()
         self._entering = vcpu
         self._entered_ns = self._clock.now_ns()
+        if self._waiters:
+            self._wanted(self._waiters[0][0])
         os.eventfd_write(self._go, 1)
         try:
             await left
@@ -185,12 +187,15 @@ class ThreadSlot(Slot):
             left.set_result(None)
 
     def _wanted(self, by: Vcpu) -> None:
-        granted_ns = self._quantum_ns if by.exhausted_quantum else min(WAKEUP_GRANULARITY_NS, self._quantum_ns)
-        self._preempt_at(self._entered_ns + granted_ns)
+        self._preempt_at(self._entered_ns + self._granted_ns(by))
+
+    def _granted_ns(self, by: Vcpu) -> int:
+        """How long whoever has the slot may keep it from `by`."""
+        return self._quantum_ns if by.exhausted_quantum else min(WAKEUP_GRANULARITY_NS, self._quantum_ns)
 
     def _handed_over(self) -> None:
+        self._entered_ns = self._clock.now_ns()  # until it enters: what its predecessor used up is not its own
         if self._waiters:
-            self._entered_ns = self._clock.now_ns()
             self._wanted(self._waiters[0][0])
 
     def _preempt_at(self, when_ns: int) -> None:
@@ -202,12 +207,18 @@ class ThreadSlot(Slot):
         self._preemption = self._clock.call_at(when_ns, self._preempt)
 
     def _preempt(self) -> None:
-        """The quantum is over: put the vCPU out, if anybody still waits for its place."""
+        """Somebody's time is over: put the vCPU out, if that is the one, and somebody still waits for its place."""
         self._preemption = None
         vcpu = self._vcpu
-        if self._waiters and vcpu is not None:
-            vcpu.exhausted_quantum = True
-            vcpu.engine.kick()
+        if not self._waiters or vcpu is None:
+            return
+        due_ns = self._entered_ns + self._granted_ns(self._waiters[0][0])
+        if self._clock.now_ns() < due_ns:  # it has the slot since; a timer left behind by its predecessor is early
+            self._preempt_at(due_ns)
+            return
+        vcpu.exhausted_quantum = True
+        vcpu.engine.kick()
+        # It may not have entered yet, and forgets this kick when it does: enter() then plans anew.
 
     def close(self) -> None:
         if self._preemption is not None:
