@@ -61,7 +61,7 @@ def _node(name: str, *, reg: tuple[int, ...] = ()) -> fdt.Node:
     """A node with 64-bit address and size cells in `reg`."""
     node = fdt.Node(name)
     if reg:
-        node.append(fdt.PropWords("reg", *(word for cell in reg for word in (cell >> 32, cell & 0xFFFF_FFFF))))
+        _doublewords(node, "reg", *reg)
     return node
 
 
@@ -73,6 +73,10 @@ def _words(node: fdt.Node, name: str, *values: int) -> None:
     node.append(fdt.PropWords(name, *values))
 
 
+def _doublewords(node: fdt.Node, name: str, *values: int) -> None:
+    _words(node, name, *(word for value in values for word in (value >> 32, value & 0xFFFF_FFFF)))
+
+
 def _chosen(board: Board, command_line: str, initrd: tuple[int, int] | None) -> fdt.Node:
     node = fdt.Node("chosen")
     if command_line:
@@ -82,7 +86,7 @@ def _chosen(board: Board, command_line: str, initrd: tuple[int, int] | None) -> 
         _strings(node, "stdout-path", f"/{_device_name(console)}")
     if initrd is not None:
         for name, address in zip(("linux,initrd-start", "linux,initrd-end"), initrd, strict=True):
-            node.append(fdt.PropWords(name, address, wsize=64))
+            _doublewords(node, name, address)
     return node
 
 

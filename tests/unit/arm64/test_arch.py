@@ -1,0 +1,230 @@
+"""The machine as a whole: its description's mistakes, its places, its traps and its interrupt pin."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from avmm.plugin import ArchOptions, BootImage, ConfigError, ExitReason, ExternalAbort, LoadError, Request, VmServices
+from avmm_arm64 import create_arch
+from avmm_arm64.requests import ArmRequest
+from tests.unit.arm64.fakes import FakeMachine, FakeVm
+from tests.unit.arm64.gic_bench import FRAME, IGROUPR, ISENABLER, ISPENDR, SGI_BASE
+
+GICD, GICR = 0x0800_0000, 0x080A_0000
+NOWHERE = 0x0700_0000
+
+
+class TestDescription:
+    def make(self, **changes: object) -> None:
+        values: dict[str, object] = {"cpu": "cortex-a57", "vcpus": 1, "memory_bytes": 1 << 20, "irqchip": "", "options": {}}
+        values.update(changes)
+        create_arch(cast(VmServices, FakeVm()), ArchOptions(**values))  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("cpu", ["cortex-a57", "cortex-a72", "max"])
+    @pytest.mark.parametrize("irqchip", ["", "gicv3"])
+    def test_what_there_is(self, cpu: str, irqchip: str) -> None:
+        self.make(cpu=cpu, irqchip=irqchip, vcpus=64, memory_bytes=8 << 30)
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"cpu": "cortex-m3"}, "cpu: 'cortex-m3' is not one of cortex-a57, cortex-a72, max"),
+            ({"irqchip": "gicv2"}, "irqchip: 'gicv2' is not one of gicv3"),
+            ({"vcpus": 65}, "vcpus: 65 is not from 1 to 64"),
+            ({"memory_bytes": (8 << 30) + 4096}, "memory: 8589938688 bytes are more than 8G"),
+            (
+                {"options": {"gic": 3}},
+                "arch.gic: unknown; an arm64 machine knows virtual_timer_ppi and physical_timer_ppi",
+            ),
+            ({"options": {"virtual_timer_ppi": 15}}, "arch.virtual_timer_ppi: 15 is not a private interrupt: 16 to 31"),
+            ({"options": {"physical_timer_ppi": True}}, "arch.physical_timer_ppi: True is not a private interrupt: 16 to 31"),
+        ],
+    )
+    def test_what_there_is_not(self, change: dict[str, object], message: str) -> None:
+        with pytest.raises(ConfigError) as error:
+            self.make(**change)
+        assert str(error.value) == message
+
+    def test_timers_with_one_interrupt_between_them_do_not_run(self) -> None:
+        FakeMachine(virtual_timer_ppi=16, physical_timer_ppi=31).arch.check()
+        with pytest.raises(ConfigError, match="both timers have private interrupt 30"):
+            FakeMachine(virtual_timer_ppi=30).arch.check()
+
+
+class TestPlaces:
+    def test_defaults(self, machine: FakeMachine) -> None:
+        assert [(place.name, place.kind, place.address, place.irq) for place in machine.arch.default_devices()] == [
+            ("uart0", "pl011", 0x0900_0000, 1)
+        ]
+
+    def test_left_open(self, machine: FakeMachine) -> None:
+        machine.arch.default_devices()
+        chosen = [
+            machine.arch.place(name, kind, None, None)
+            for name, kind in (("a", "virtio-blk"), ("b", "virtio-net"), ("c", "pl031"), ("d", "doorbell"), ("e", "pl011"))
+        ]
+        assert [(place.address, place.irq) for place in chosen] == [
+            (0x0A00_0000, 16),
+            (0x0A00_0200, 17),
+            (0x0901_0000, 2),
+            (0x0C00_0000, 112),
+            (0x0C01_0000, 113),
+        ]
+
+    def test_said(self, machine: FakeMachine) -> None:
+        place = machine.arch.place("bell", "doorbell", 0x0D00_0000, 99)
+        assert (place.address, place.irq) == (0x0D00_0000, 99)
+
+    def test_the_default_can_be_replaced_by_name(self, machine: FakeMachine) -> None:
+        machine.arch.default_devices()
+        assert machine.arch.place("uart0", "pl011", None, 1).irq == 1
+
+    @pytest.mark.parametrize(
+        ("address", "irq", "message"),
+        [
+            (None, 256, "devices.x.irq: 256 is not a shared interrupt: 0 to 255"),
+            (None, 1, "devices.x.irq: shared interrupt 1 belongs to devices.uart0"),
+            (0x4000_0000, 5, r"devices.x.base: 0x40000000 lies in memory \(0x40000000-0x40ffffff\)"),
+        ],
+    )
+    def test_mistakes(self, machine: FakeMachine, address: int | None, irq: int, message: str) -> None:
+        machine.arch.default_devices()
+        with pytest.raises(ConfigError, match=message):
+            machine.arch.place("x", "doorbell", address, irq)
+
+    def test_no_room(self, machine: FakeMachine) -> None:
+        for n in range(32):
+            machine.arch.place(f"disk{n}", "virtio-blk", None, None)
+        with pytest.raises(ConfigError, match=r"devices.disk32: no room for another virtio-blk"):
+            machine.arch.place("disk32", "virtio-blk", None, None)
+
+
+class TestMmio:
+    def test_the_gic_is_on_the_bus(self, machine: FakeMachine) -> None:
+        traps = machine.parts[0].traps
+        traps.mmio_write(GICD + ISENABLER + 4, 4, 0xF0)
+        assert traps.mmio_read(GICD + ISENABLER + 4, 4) == 0xF0
+        assert traps.mmio_read(GICR + FRAME + 8, 8) == 1 << 32 | 1 << 8 | 1 << 4
+        counts = machine.parts[0].exits_by_reason
+        assert (counts[ExitReason.MMIO_READ], counts[ExitReason.MMIO_WRITE]) == (2, 1)
+
+    @pytest.mark.parametrize("address", [NOWHERE, 0, GICR + 2 * FRAME, 0x4100_0000, (1 << 48) - 1])
+    def test_nothing_there_is_an_external_abort_and_counted(self, machine: FakeMachine, address: int) -> None:
+        with pytest.raises(ExternalAbort):
+            machine.parts[0].mmio_read(address, 4)
+        with pytest.raises(ExternalAbort):
+            machine.parts[0].mmio_write(address, 1, 7)
+        assert [kind for kind, _ in machine.vm.faults] == ["mmio", "mmio"]
+
+
+class TestInterruptPin:
+    @pytest.fixture
+    def ready(self, machine: FakeMachine) -> FakeMachine:
+        """SGI 1 enabled on both vCPUs, sent by ICC_SGI1R_EL1."""
+        machine.vm.bus.write(GICD, 4, 0b11)
+        for index in (0, 1):
+            machine.vm.bus.write(GICR + index * FRAME + SGI_BASE + IGROUPR, 4, 0xFFFF_FFFF)
+            machine.vm.bus.write(GICR + index * FRAME + SGI_BASE + ISENABLER, 4, 1 << 1)
+            machine.msr(index, "ICC_PMR_EL1", 0xFF)
+            machine.msr(index, "ICC_IGRPEN1_EL1", 1)
+        return machine
+
+    def test_its_own_thread_drives_it_in_place(self, ready: FakeMachine) -> None:
+        ready.vm.fakes[0].own_thread = True
+        ready.msr(0, "ICC_SGI1R_EL1", 1 << 24 | 1)
+        assert ready.engines[0].irq_changes == [True]
+        assert ready.mrs(0, "ICC_IAR1_EL1") == 1
+        assert ready.engines[0].irq_changes == [True, False]
+        assert ready.vm.fakes[0].kicked == []
+
+    def test_another_thread_asks_for_a_flush(self, ready: FakeMachine) -> None:
+        ready.vm.fakes[0].own_thread = True
+        ready.msr(0, "ICC_SGI1R_EL1", 1 << 24 | 2)
+        assert ready.vm.fakes[1].kicked == [ArmRequest.IRQ_PENDING]
+        assert ready.engines[1].irq_changes == [], "the engine belongs to the vCPU's own thread"
+        ready.parts[1].flush_hwstate()
+        assert ready.engines[1].irq_line
+
+    def test_a_line_that_falls_kicks_nobody(self, ready: FakeMachine) -> None:
+        ready.msr(0, "ICC_SGI1R_EL1", 1 << 24 | 2)
+        ready.parts[1].flush_hwstate()
+        ready.vm.bus.write(GICR + FRAME + SGI_BASE + 0x280, 4, 1 << 1)
+        assert ready.vm.fakes[1].kicked == [ArmRequest.IRQ_PENDING]
+        ready.parts[1].flush_hwstate()
+        assert not ready.engines[1].irq_line
+
+    def test_a_flush_without_a_change_tells_the_engine_nothing(self, ready: FakeMachine) -> None:
+        for _ in range(3):
+            ready.parts[0].flush_hwstate()
+        assert ready.engines[0].irq_changes == [False]
+
+    def test_a_reset_tells_the_engine_anew(self, ready: FakeMachine) -> None:
+        ready.parts[0].flush_hwstate()
+        ready.parts[0].reset()
+        ready.parts[0].flush_hwstate()
+        assert ready.engines[0].irq_changes == [False, False]
+
+    def test_runnable_with_an_interrupt_whatever_the_guest_masks(self, ready: FakeMachine) -> None:
+        assert not ready.parts[1].runnable()
+        ready.msr(0, "ICC_SGI1R_EL1", 1 << 24 | 2)
+        assert ready.parts[1].runnable()
+        assert not ready.parts[0].runnable()
+
+    def test_runnable_with_a_group_0_interrupt(self, ready: FakeMachine) -> None:
+        ready.msr(0, "ICC_IGRPEN0_EL1", 1)
+        ready.vm.bus.write(GICR + SGI_BASE + IGROUPR, 4, 0)
+        ready.vm.bus.write(GICR + SGI_BASE + ISPENDR, 4, 1 << 1)
+        assert ready.parts[0].runnable()
+        ready.parts[0].flush_hwstate()
+        assert not ready.engines[0].irq_line, "an FIQ, not an IRQ"
+
+    def test_not_runnable_for_a_timer_that_the_gic_does_not_let_through(self, ready: FakeMachine) -> None:
+        ready.msr(0, "CNTV_CVAL_EL0", 0)
+        ready.msr(0, "CNTV_CTL_EL0", 1)
+        assert not ready.parts[0].runnable()
+        assert not ready.parts[0].pending_timer()
+
+    def test_a_timer_kicks_its_vcpu_when_it_is_due(self, ready: FakeMachine) -> None:
+        ready.vm.bus.write(GICR + SGI_BASE + ISENABLER, 4, 1 << 27)
+        ready.msr(0, "CNTV_TVAL_EL0", 1000)
+        ready.msr(0, "CNTV_CTL_EL0", 1)
+        ready.vm.clock.advance(999 * 16)
+        assert ready.vm.fakes[0].kicked == []
+        ready.vm.clock.advance(32)
+        assert ready.vm.fakes[0].kicked == [ArmRequest.IRQ_PENDING]
+        assert ready.parts[0].runnable()
+
+
+class TestRequests:
+    def test_the_kernels_numbers(self) -> None:
+        assert {request.name: int(request) for request in ArmRequest} == {"IRQ_PENDING": 9, "VCPU_RESET": 10}
+
+    def test_reset_is_handled_before_the_interrupt(self, machine: FakeMachine) -> None:
+        assert list(machine.arch.handlers()) == [ArmRequest.VCPU_RESET, ArmRequest.IRQ_PENDING]
+
+    def test_a_tlb_flush_goes_to_all_others(self) -> None:
+        machine = FakeMachine(vcpus=3)
+        machine.parts[1].tlb_flush_all()
+        assert [vcpu.kicked for vcpu in machine.vm.fakes] == [[Request.TLB_FLUSH], [], [Request.TLB_FLUSH]]
+
+
+class TestBootMistakes:
+    def test_no_room(self, machine: FakeMachine) -> None:
+        with pytest.raises(LoadError, match="guest memory is too small: the image ends at 0x40fffff0"):
+            machine.arch.boot(BootImage(0x4008_0000, 0x40FF_FFF0), [])
+
+    def test_no_initrd(self, machine: FakeMachine, tmp_path: Path) -> None:
+        with pytest.raises(LoadError, match="nothing-here: No such file or directory"):
+            machine.arch.boot(BootImage(0x4008_0000, 0x4010_0000, initrd=tmp_path / "nothing-here"), [])
+
+
+def test_a_reset_of_the_machine_resets_the_gic(machine: FakeMachine) -> None:
+    machine.vm.bus.write(GICD, 4, 0b11)
+    machine.msr(0, "ICC_PMR_EL1", 0xF0)
+    with machine.vm.device_lock:
+        machine.arch.reset()
+    assert machine.vm.bus.read(GICD, 4) == 0x50
+    assert machine.mrs(0, "ICC_PMR_EL1") == 0

@@ -1,0 +1,138 @@
+"""The device tree: what it says, and that the device tree compiler finds nothing to complain about."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import fdt
+import pytest
+
+from avmm.plugin import BootImage, DevicePlace
+from avmm_arm64.fdt import Board, build_fdt
+from avmm_arm64.timer import TimerPpis
+from tests.unit.arm64.fakes import FakeMachine
+
+UART = DevicePlace("uart0", "pl011", 0x0900_0000, 1)
+RTC = DevicePlace("rtc", "pl031", 0x0901_0000, 2)
+DISK = DevicePlace("disk", "virtio-blk", 0x0A00_0200, 17)
+DOORBELL = DevicePlace("bell", "doorbell", 0x0C00_0000, 112)
+SILENT = DevicePlace("mailbox", "mailbox", 0x0C01_0000, None)
+GIC, CLOCK = 1, 2
+
+
+def board(
+    *devices: DevicePlace, vcpus: int = 1, cpu: str = "cortex-a57", ppis: TimerPpis | None = None, memory: int = 256 << 20
+) -> Board:
+    return Board(cpu, vcpus, memory, ppis or TimerPpis(), devices)
+
+
+def words(tree: fdt.FDT, path: str, name: str) -> list[int]:
+    value = tree.get_property(name, path)
+    return [] if value is None else [int(word) for word in value]
+
+
+def strings(tree: fdt.FDT, path: str, name: str) -> list[str]:
+    return [str(value) for value in tree.get_property(name, path)]
+
+
+def parse(blob: bytes) -> fdt.FDT:
+    return fdt.parse_dtb(blob)
+
+
+class TestNodes:
+    def test_memory(self) -> None:
+        tree = parse(build_fdt(board(memory=8 << 30), "", None))
+        assert words(tree, "memory@40000000", "reg") == [0, 0x4000_0000, 2, 0]
+        assert strings(tree, "memory@40000000", "device_type") == ["memory"]
+
+    def test_cpus(self) -> None:
+        tree = parse(build_fdt(board(vcpus=18, cpu="cortex-a72"), "", None))
+        names = [node.name for node in tree.get_node("cpus").nodes]
+        assert names == [f"cpu@{n:x}" for n in (*range(16), 0x100, 0x101)]
+        assert words(tree, "cpus/cpu@101", "reg") == [0x101]
+        assert strings(tree, "cpus/cpu@101", "enable-method") == ["psci"]
+        assert strings(tree, "cpus/cpu@101", "compatible") == ["arm,cortex-a72"]
+
+    def test_psci(self) -> None:
+        tree = parse(build_fdt(board(), "", None))
+        assert strings(tree, "psci", "method") == ["hvc"]
+        assert strings(tree, "psci", "compatible")[0] == "arm,psci-1.0"
+
+    def test_the_timer_lists_physical_and_virtual_in_their_places(self) -> None:
+        tree = parse(build_fdt(board(), "", None))
+        assert words(tree, "timer", "interrupts") == [1, 13, 4, 1, 14, 4, 1, 11, 4, 1, 10, 4]
+        tree = parse(build_fdt(board(ppis=TimerPpis(virtual=20, physical=21)), "", None))
+        assert words(tree, "timer", "interrupts")[3:9] == [1, 5, 4, 1, 4, 4]
+
+    def test_the_gic(self) -> None:
+        tree = parse(build_fdt(board(vcpus=3), "", None))
+        path = "interrupt-controller@8000000"
+        assert words(tree, path, "reg") == [0, 0x0800_0000, 0, 0x10000, 0, 0x080A_0000, 0, 3 * 0x20000]
+        assert strings(tree, path, "compatible") == ["arm,gic-v3"]
+        assert words(tree, path, "#interrupt-cells") == [3]
+        assert words(tree, path, "phandle") == words(tree, "", "interrupt-parent") == [GIC]
+
+    def test_the_console(self) -> None:
+        tree = parse(build_fdt(board(UART), "", None))
+        assert strings(tree, "chosen", "stdout-path") == ["/pl011@9000000"]
+        assert strings(tree, "pl011@9000000", "compatible") == ["arm,pl011", "arm,primecell"]
+        assert words(tree, "pl011@9000000", "interrupts") == [0, 1, 4]
+        assert words(tree, "pl011@9000000", "clocks") == [CLOCK, CLOCK]
+        assert words(tree, "apb-pclk", "phandle") == [CLOCK]
+        assert words(tree, "apb-pclk", "clock-frequency") == [24_000_000]
+
+    def test_other_devices(self) -> None:
+        tree = parse(build_fdt(board(RTC, DISK, DOORBELL, SILENT), "", None))
+        assert strings(tree, "pl031@9010000", "clock-names") == ["apb_pclk"]
+        assert words(tree, "virtio_mmio@a000200", "reg") == [0, 0x0A00_0200, 0, 0x200]
+        assert words(tree, "virtio_mmio@a000200", "interrupts") == [0, 17, 4]
+        assert strings(tree, "doorbell@c000000", "compatible") == ["avmm,doorbell"]
+        assert not tree.exist_property("interrupts", "mailbox@c010000")
+        assert not tree.exist_property("stdout-path", "chosen")
+
+    def test_command_line_and_initrd(self) -> None:
+        tree = parse(build_fdt(board(), "console=ttyAMA0 quiet", (0x4800_0000, 0x4812_3456)))
+        assert strings(tree, "chosen", "bootargs") == ["console=ttyAMA0 quiet"]
+        assert words(tree, "chosen", "linux,initrd-start") == [0, 0x4800_0000]
+        assert words(tree, "chosen", "linux,initrd-end") == [0, 0x4812_3456]
+
+
+@pytest.mark.skipif(shutil.which("dtc") is None, reason="dtc is not installed")
+@pytest.mark.parametrize("vcpus", [1, 4, 64])
+def test_dtc_accepts_it_without_a_warning(vcpus: int) -> None:
+    blob = build_fdt(board(UART, RTC, DISK, DOORBELL, SILENT, vcpus=vcpus), "quiet", (0x4800_0000, 0x4900_0000))
+    done = subprocess.run(["dtc", "-I", "dtb", "-O", "dts"], input=blob, capture_output=True, check=False, timeout=30)
+    assert done.returncode == 0
+    assert done.stderr == b""
+
+
+class TestBoot:
+    """Linux, Documentation/arch/arm64/booting.rst."""
+
+    def boot(self, machine: FakeMachine, image: BootImage) -> tuple[int, fdt.FDT]:
+        """Boot; the address of the device tree, and the tree."""
+        machine.arch.boot(image, [UART])
+        address = machine.engines[0].registers["x0"]
+        size = int.from_bytes(machine.vm.memory.read(address + 4, 4), "big")
+        return address, parse(machine.vm.memory.read(address, size))
+
+    def test_vcpu_0_starts_with_the_tree_in_x0_and_the_rest_is_off(self, machine: FakeMachine) -> None:
+        machine.vm.fakes[1].powered_off = False
+        address, tree = self.boot(machine, BootImage(0x4008_0000, 0x4010_0000, "hello"))
+        assert machine.engines[0].registers["pc"] == 0x4008_0000
+        assert address % 8 == 0
+        assert 0x4010_0000 <= address < 0x4100_0000
+        assert [vcpu.powered_off for vcpu in machine.vm.fakes] == [False, True]
+        assert strings(tree, "chosen", "bootargs") == ["hello"]
+        assert [node.name for node in tree.get_node("cpus").nodes] == ["cpu@0", "cpu@1"]
+
+    def test_the_initrd_is_in_memory_clear_of_image_and_tree(self, machine: FakeMachine, tmp_path: Path) -> None:
+        initrd = tmp_path / "initrd"
+        initrd.write_bytes(bytes(range(256)) * 20)
+        address, tree = self.boot(machine, BootImage(0x4008_0000, 0x4010_0000, initrd=initrd))
+        start, end = (words(tree, "chosen", f"linux,initrd-{edge}")[1] for edge in ("start", "end"))
+        assert machine.vm.memory.read(start, end - start) == initrd.read_bytes()
+        assert start % 4096 == 0
+        assert 0x4010_0000 <= start < end <= address
