@@ -226,6 +226,19 @@ class TestEnd:
         assert bench.cpu().read_rpr() == 0xA0
         assert bench.read_gicr(0, 0x300) == 1 << 20
 
+    def test_eoir_below_the_running_group_is_ignored(self, bench: GicBench) -> None:
+        cpu = bench.cpu()
+        pend(bench, 20, 0xA0)
+        assert cpu.read_iar1() == 20
+        pend(bench, 21, 0x40)
+        bench.gicr(0, IGROUPR, 1 << 20)
+        assert cpu.read_iar0() == 21
+        cpu.write_eoir1(20)
+        assert cpu.read_rpr() == 0x40
+        cpu.write_eoir0(21)
+        cpu.write_eoir1(20)
+        assert cpu.read_rpr() == IDLE
+
     def test_eoir_without_an_active_interrupt_is_ignored(self, bench: GicBench) -> None:
         bench.cpu().write_eoir1(20)
         assert bench.cpu().read_rpr() == IDLE
