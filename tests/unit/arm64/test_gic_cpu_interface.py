@@ -236,6 +236,7 @@ class TestEnd:
         cpu.write_eoir1(20)
         assert cpu.read_rpr() == 0x40
         cpu.write_eoir0(21)
+        assert cpu.read_rpr() == 0xA0, "not dropped before its turn"
         cpu.write_eoir1(20)
         assert cpu.read_rpr() == IDLE
 
