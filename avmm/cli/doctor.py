@@ -1,0 +1,96 @@
+"""Check whether machines can run here: versions, plugins, and what each engine finds when it tries itself out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, entry_points, version
+
+import avmm
+from avmm.cli import plugins
+from avmm.cli.exit_codes import ExitCode
+from avmm.config import MachineConfig
+from avmm.errors import AvmmError
+from avmm.registry import ENGINES, PluginInfo, PluginState, load, survey
+
+_OPTIONAL = ("unicorn", "uvloop", "prometheus-client")
+DEFAULT_ENGINE: str = MachineConfig.model_fields["engine"].default
+
+
+@dataclass(frozen=True, slots=True)
+class Checkup:
+    """What was found about one engine."""
+
+    engine: str
+    usable: bool
+    detail: str
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `avmm doctor`."""
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+
+
+def command(arguments: argparse.Namespace) -> int:
+    """Carry out `avmm doctor`: an error when the default engine cannot be used."""
+    versions, checkups, broken = _versions(), _check_engines(), _broken_plugins()
+    healthy = any(checkup.usable and checkup.engine == DEFAULT_ENGINE for checkup in checkups)
+    if arguments.json:
+        report = {
+            "versions": versions,
+            "engines": [{"name": one.engine, "usable": one.usable, "detail": one.detail} for one in checkups],
+            "broken_plugins": [plugins.as_json(info) for info in broken],
+            "healthy": healthy,
+        }
+        print(json.dumps(report, indent=2), flush=True)
+    else:
+        print("\n".join(_lines(versions, checkups, broken, healthy=healthy)), flush=True)
+    return ExitCode.OK if healthy else ExitCode.ERROR
+
+
+def _versions() -> dict[str, str | None]:
+    versions: dict[str, str | None] = {
+        "avmm": avmm.__version__,
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
+    }
+    for package in _OPTIONAL:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = None
+    return versions
+
+
+def _check_engines() -> list[Checkup]:
+    names = sorted({entry.name for entry in entry_points(group=ENGINES.entry_points)} | {DEFAULT_ENGINE})
+    return [_check_engine(name) for name in names]
+
+
+def _check_engine(name: str) -> Checkup:
+    """Load an engine and, when its plugin has one, call its `self_check() -> str`, which raises when all is not well."""
+    try:
+        factory = load(ENGINES, name)
+        self_check = getattr(sys.modules.get(factory.__module__) or import_module(factory.__module__), "self_check", None)
+        detail = self_check() if self_check is not None else "loaded; it has no self-check"
+    except AvmmError as error:
+        return Checkup(name, usable=False, detail=getattr(error, "message", str(error)))
+    except Exception as error:  # noqa: BLE001 - the plugin boundary
+        return Checkup(name, usable=False, detail=f"its self-check raised {type(error).__name__}: {error}")
+    return Checkup(name, usable=True, detail=str(detail or "works"))
+
+
+def _broken_plugins() -> list[PluginInfo]:
+    return [info for info in survey() if info.state is PluginState.FAILED]
+
+
+def _lines(versions: dict[str, str | None], checkups: list[Checkup], broken: list[PluginInfo], *, healthy: bool) -> list[str]:
+    lines = [f"{name:<18} {found or 'not installed'}" for name, found in versions.items()]
+    lines += [f"engine {one.engine:<11} {'ok' if one.usable else 'UNUSABLE'}: {one.detail}" for one in checkups]
+    lines += [f"{info.kind} {info.name}: {info.reason}" for info in broken if info.kind != ENGINES.kind]
+    verdict = "can" if healthy else "cannot"
+    return [*lines, f"avmm {verdict} run machines here with its default engine, {DEFAULT_ENGINE}"]

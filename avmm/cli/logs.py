@@ -1,0 +1,68 @@
+"""Life-cycle events on standard error: key=value, in colour for people."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+class Diagnostics:
+    """Standard error, closed or broken or not: a log line must never end what it tells of. Any thread."""
+
+    def write(self, text: str) -> None:
+        """Write `text`, or nothing when nobody can read it."""
+        if sys.stderr is not None:
+            try:
+                sys.stderr.write(text)
+            except (OSError, ValueError):
+                pass
+
+    def flush(self) -> None:
+        """Make what was written visible."""
+        if sys.stderr is not None:
+            try:
+                sys.stderr.flush()
+            except (OSError, ValueError):
+                pass
+
+    def isatty(self) -> bool:
+        """True when a person reads along."""
+        return sys.stderr is not None and sys.stderr.isatty()
+
+
+class _Logger:
+    """What structlog hands finished lines to, by the level's name."""
+
+    def __init__(self, stream: Diagnostics) -> None:
+        self._stream = stream
+
+    def msg(self, line: str) -> None:
+        """Write one line."""
+        self._stream.write(f"{line}\n")
+        self._stream.flush()
+
+    debug = info = warning = error = critical = exception = msg
+
+
+def configure(level: str) -> None:
+    """Show events of `level` (a key of `LEVELS`) and above."""
+    stream = Diagnostics()
+    renderer: structlog.typing.Processor = structlog.processors.LogfmtRenderer(
+        key_order=["timestamp", "level", "event"], bool_as_flag=False
+    )
+    if stream.isatty():
+        renderer = structlog.dev.ConsoleRenderer(pad_event_to=16)
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="%H:%M:%S.%f", utc=False),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        logger_factory=lambda *_: _Logger(stream),
+        cache_logger_on_first_use=False,
+    )

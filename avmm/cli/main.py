@@ -1,0 +1,76 @@
+"""The `avmm` command: what it understands, and how it reports what went wrong."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+import avmm
+from avmm.cli import doctor, logs, plugins, run
+from avmm.cli.exit_codes import ExitCode
+from avmm.errors import AvmmError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Carry out the command line `argv` (default: the process's own) and return its exit status (`ExitCode`)."""
+    _hold_standard_descriptors()
+    arguments = parser().parse_args(argv)
+    logs.configure(arguments.log_level)
+    command: Callable[[argparse.Namespace], int] = arguments.command
+    try:
+        return command(arguments)
+    except AvmmError as error:
+        _complain(str(error))
+        return ExitCode.ERROR
+    except BrokenPipeError:
+        _give_up_stdout()
+        return ExitCode.BROKEN_PIPE
+    except OSError as error:
+        _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        return ExitCode.ERROR
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's grammar."""
+    top = argparse.ArgumentParser(prog="avmm", description="Run virtual machines on asyncio.")
+    top.add_argument("--version", action="version", version=f"avmm {avmm.__version__}")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--log-level", choices=logs.LEVELS, default="warning", help="show events from this level on (default: warning)"
+    )
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    for name, module, text in (
+        ("run", run, "run a machine with its console on this terminal"),
+        ("plugins", plugins, "list the installed plugins"),
+        ("doctor", doctor, "check whether machines can run here"),
+    ):
+        command = commands.add_parser(name, parents=[common], help=text, description=module.__doc__)
+        module.add_arguments(command)
+        command.set_defaults(command=module.command)
+    return top
+
+
+def _hold_standard_descriptors() -> None:
+    """Open what was closed of descriptors 0 to 2, so that nothing else is given these numbers, and then written to by mistake."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number: `fd`
+
+
+def _complain(message: str) -> None:
+    stream = logs.Diagnostics()
+    for line in message.splitlines():
+        stream.write(f"avmm: {line}\n")
+    stream.flush()
+
+
+def _give_up_stdout() -> None:
+    """Nobody reads our output: have the interpreter's last flush of it go nowhere."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,87 @@
+"""Run a machine with its console on this terminal. Ctrl-A h there tells what else can be done.
+
+The machine is described by a TOML file, by options, or by both: options win. Without a terminal, standard input goes to the
+guest's console as it is, and its end is no reason to stop.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TextIO
+
+from avmm.cli.exit_codes import ExitCode
+from avmm.cli.session import Session
+from avmm.config import MachineConfig
+from avmm.errors import ConfigError
+
+_OVERRIDES: dict[str, tuple[str, str, str]] = {
+    "kernel": ("--kernel", "FILE", "the guest: ELF, Linux arm64 Image, or a flat image"),
+    "initrd": ("--initrd", "FILE", "the guest's initial RAM disk"),
+    "append": ("--append", "TEXT", "the guest's command line"),
+    "vcpus": ("--smp", "N", "how many vCPUs"),
+    "memory": ("--memory", "SIZE", "guest memory: bytes, or with K, M, G"),
+    "cpu": ("--cpu", "MODEL", "the CPU the guest sees"),
+    "irqchip": ("--irqchip", "NAME", "the interrupt controller, by the architecture's name for it"),
+    "arch": ("--arch", "NAME", "the architecture plugin"),
+    "engine": ("--engine", "NAME", "the engine plugin"),
+    "metrics": ("--metrics", "HOST:PORT", "serve metrics here while the machine runs"),
+    "name": ("--name", "NAME", "the machine's name in logs and metrics"),
+    "clock": ("--clock", "host|virtual", "real time, or time that moves with guest instructions"),
+    "slot": ("--slot", "thread|inline", "guest code in its own thread, or in the event loop's"),
+}
+"""Options that override a setting of the same meaning: flag, placeholder and help by the setting's key."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `avmm run`."""
+    parser.add_argument("machine", nargs="?", type=Path, help="a machine's description in TOML")
+    for key, (flag, placeholder, text) in _OVERRIDES.items():
+        flags = (flag, "--gic") if key == "irqchip" else (flag,)
+        parser.add_argument(*flags, dest=key, metavar=placeholder, help=text, type=int if key == "vcpus" else str)
+    parser.add_argument("--stats", action="store_true", help="print live statistics every second, and a table at the end")
+    parser.add_argument(
+        "--loop", choices=("auto", "asyncio", "uvloop"), default="auto", help="the event loop (auto: uvloop if it is there)"
+    )
+
+
+def command(arguments: argparse.Namespace) -> int:
+    """Carry out `avmm run`."""
+    config = machine(arguments)
+    factory = loop_factory(arguments.loop)
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(_run(config, live=arguments.stats))
+
+
+async def _run(config: MachineConfig, *, live: bool) -> ExitCode:
+    return await Session(config, stdin=_fd(sys.stdin), stdout=_fd(sys.stdout), live=live).run()
+
+
+def machine(arguments: argparse.Namespace) -> MachineConfig:
+    """The machine that the command line describes; ConfigError names the option or the line of the file that is wrong."""
+    config = MachineConfig() if arguments.machine is None else MachineConfig.from_toml(arguments.machine)
+    changes = {key: value for key in _OVERRIDES if (value := getattr(arguments, key)) is not None}
+    config = config.with_overrides(changes, {key: _OVERRIDES[key][0] for key in changes})
+    if config.kernel is None:
+        raise config.located(ConfigError("missing: name the guest with --kernel or in the machine's description", key="kernel"))
+    return config
+
+
+def loop_factory(choice: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """What makes the event loop of that name; None for asyncio's own. ConfigError when uvloop is wanted and not there."""
+    if choice == "asyncio" or (choice == "auto" and find_spec("uvloop") is None):
+        return None
+    try:
+        import uvloop
+    except ImportError:
+        raise ConfigError("uvloop is not installed: pip install 'avmm[uvloop]'", place="--loop") from None
+    return uvloop.new_event_loop
+
+
+def _fd(stream: TextIO | None) -> int | None:
+    """The stream's file descriptor; None when it was closed before we started."""
+    return None if stream is None else stream.fileno()

@@ -1,0 +1,218 @@
+"""`avmm run` as a process: what it prints, what it exits with, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.unit.cli.command import PATIENCE_S, Avmm
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "error"),
+    [
+        ("off", 0, ""),
+        ("fault", 3, "avmm: vm0 ended: crash (vcpu 0: the toy broke)"),
+        ("raise", 1, "avmm: vm0: the engine broke"),
+    ],
+)
+def test_the_guests_end_is_the_exit_status(avmm: Avmm, command: str, code: int, error: str) -> None:
+    done = avmm("run", avmm.guest(["print hello", command]))
+    assert (done.returncode, done.stdout) == (code, "hello\n")
+    assert [line for line in done.stderr.splitlines() if line.startswith("avmm")] == ([error] if error else [])
+    assert "Traceback" not in done.stderr
+
+
+def test_a_clean_run_says_nothing_of_its_own(avmm: Avmm) -> None:
+    assert avmm("run", avmm.guest(["off"])).stderr == ""
+
+
+def test_a_reset_may_end_it(avmm: Avmm) -> None:
+    assert avmm("run", avmm.guest(["reset"], 'on_reset = "exit"')).returncode == 4
+
+
+@pytest.mark.parametrize("loop", ["auto", "asyncio", "uvloop"])
+@pytest.mark.parametrize("slot", ["thread", "inline"])
+def test_every_loop_and_slot(avmm: Avmm, loop: str, slot: str) -> None:
+    done = avmm("run", avmm.guest(["print hello", "off"]), "--loop", loop, "--slot", slot)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "hello\n", "")
+
+
+def test_options_alone_describe_a_machine(avmm: Avmm) -> None:
+    avmm.guest(["print hello", "off"])
+    arguments = ("--arch", "toy", "--engine", "toy", "--kernel", "guest", "--memory", "2M", "--smp", "2", "--name", "web-1")
+    done = avmm("run", *arguments, "--log-level", "info")
+    assert (done.returncode, done.stdout) == (0, "hello\n")
+    events = [line.partition(" ")[2] for line in done.stderr.splitlines()]
+    assert events == [
+        'level=info event="vm started" vm=web-1 vcpus=2 memory=2M',
+        'level=info event="vm halted" vm=web-1 reason=shutdown detail="the guest said off"',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("nope.toml",), "avmm: nope.toml: No such file or directory"),
+        (("--kernel", "nope", "--arch", "toy", "--engine", "toy"), "avmm: nope: No such file or directory"),
+        (("toy.toml", "--kernel", "."), "avmm: .: is a directory"),
+        (("toy.toml", "--memory", "12Q"), None),
+        (("toy.toml", "--smp", "0"), "avmm: --smp: vcpus: 0 is less than 1"),
+        (("toy.toml", "--slot", "fast"), "avmm: --slot: slot: 'fast' is not one of 'thread', 'inline'"),
+        (("toy.toml", "--clock", "virtual"), "avmm: toy.toml: slot: virtual time needs slot = 'inline'"),
+        (("toy.toml", "--engine", "tyo"), "avmm: engine tyo: no such engine; there is toy"),
+        (("toy.toml", "--arch", "tyo"), "avmm: arch tyo: no such arch; there is toy"),
+        (("bad.toml",), "avmm: bad.toml:4: vcpus: 'two' is not a whole number"),
+        (("option.toml",), "avmm: option.toml:7: engine.colour: no such setting"),
+        (("overlap.toml",), "avmm: overlap.toml:7: devices.second.base: 0x9000008 overlaps devices.uart0 (0x9000000-0x9000fff)"),
+        (("device.toml",), "avmm: device bell: no such device; there is toy-uart"),
+        ((), "avmm: kernel: missing: name the guest with --kernel or in the machine's description"),
+        (("empty.toml",), "avmm: empty.toml: kernel: missing: name the guest with --kernel or in the machine's description"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_status_1(avmm: Avmm, arguments: tuple[str, ...], line: str | None) -> None:
+    avmm.guest(["off"])
+    toy = 'arch = "toy"\nmemory = "1M"\nkernel = "guest"\n'
+    files = {
+        "bad.toml": toy + 'vcpus = "two"\n',
+        "option.toml": toy + '\n[engine]\nname = "toy"\ncolour = "red"\n',
+        "overlap.toml": toy + 'engine = "toy"\n[devices.second]\nkind = "toy-uart"\nbase = 0x9000008\nirq = 2\n',
+        "device.toml": toy + 'engine = "toy"\n[devices.bell]\nkind = "bell"\n',
+        "empty.toml": "",
+    }
+    for name, text in files.items():
+        (avmm.folder / name).write_text(text)
+    done = avmm("run", *arguments)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert len(done.stderr.splitlines()) == 1
+    if line is not None:
+        assert done.stderr == f"{line}\n"
+
+
+def test_several_mistakes_are_a_line_each(avmm: Avmm) -> None:
+    (avmm.folder / "bad.toml").write_text('vcpus = 0\nkernle = "x"\n')
+    done = avmm("run", "bad.toml")
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "avmm: bad.toml:1: vcpus: 0 is less than 1",
+        "avmm: bad.toml:2: kernle: no such setting; did you mean kernel?",
+    ]
+
+
+@pytest.mark.parametrize("arguments", [("run", "--smp", "two"), ("run", "--colour"), ("walk",), ()])
+def test_a_wrong_command_line_is_exit_status_2(avmm: Avmm, arguments: tuple[str, ...]) -> None:
+    done = avmm(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("usage: avmm")
+
+
+def test_typed_text_reaches_the_guest_from_a_pipe(avmm: Avmm) -> None:
+    done = avmm("run", avmm.guest(["echo", "off"]), typed="a\x01q")
+    assert (done.returncode, done.stdout) == (0, "<61><01><71>")
+
+
+def test_typed_text_reaches_the_guest_from_a_file(avmm: Avmm) -> None:
+    (avmm.folder / "typed").write_text("abq")
+    with (avmm.folder / "typed").open("rb") as stdin:
+        process = avmm.start("run", avmm.guest(["echo", "off"]), stdin=stdin.fileno(), stdout=subprocess.PIPE)
+    assert process.communicate(timeout=PATIENCE_S)[0] == b"<61><62><71>"
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("stdin", [subprocess.DEVNULL, None])
+def test_the_end_of_input_is_no_reason_to_stop(avmm: Avmm, stdin: int | None) -> None:
+    process = avmm.start(
+        "run", avmm.guest(["print ready", "spin"]), stdin=subprocess.PIPE if stdin is None else stdin, stdout=subprocess.PIPE
+    )
+    if process.stdin is not None:
+        process.stdin.close()
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(PATIENCE_S) == 143
+    process.stdout.close()
+
+
+def test_closed_standard_descriptors_are_no_reason_to_stop(avmm: Avmm) -> None:
+    command = avmm.argv("run", avmm.guest(["print hello", "off"]))
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command],
+        cwd=avmm.folder,
+        env=avmm.environment,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize("guest", ["spin", "wait", "flood"])
+@pytest.mark.parametrize("slot", ["thread", "inline"])
+def test_a_signal_ends_it_cleanly(avmm: Avmm, number: signal.Signals, code: int, guest: str, slot: str) -> None:
+    process = avmm.start(
+        "run",
+        avmm.guest(["print ready", guest]),
+        "--slot",
+        slot,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=PATIENCE_S)
+    assert (process.returncode, errors) == (code, b"")
+
+
+def test_a_reader_that_leaves_ends_it(avmm: Avmm) -> None:
+    process = avmm.start("run", avmm.guest(["flood"]), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline() == b"flood\n"
+    process.stdout.close()
+    assert process.wait(PATIENCE_S) == 141
+    assert process.stderr.read() == b""
+    process.stderr.close()
+
+
+def test_statistics_end_with_a_table_behind_the_guests_last_word(avmm: Avmm) -> None:
+    machine = avmm.guest(["print hello", "off"])
+    process = avmm.start("run", machine, "--stats", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    lines = process.communicate(timeout=PATIENCE_S)[0].decode().splitlines()
+    assert process.returncode == 0
+    assert lines[0] == "hello"
+    assert lines[1].startswith("-- vm0 ended: shutdown (the guest said off) after 0.")
+    assert lines[2].split()[:4] == ["vcpu", "guest", "asleep", "exits"]
+    assert any(line.split() == ["VM_DEAD", "1", "1"] for line in lines)
+    assert max(map(len, lines)) <= 100
+
+
+def test_statistics_are_live(avmm: Avmm) -> None:
+    process = avmm.start("run", avmm.guest(["spin"]), "--stats", stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    lines = [process.stderr.readline().decode() for _ in range(3)]
+    process.send_signal(signal.SIGINT)
+    closing = process.communicate(timeout=PATIENCE_S)[1].decode()
+    assert process.returncode == 130
+    assert lines[0].startswith("-- vm0 running, 1.")
+    assert lines[2].split()[:2] == ["0", "100.0%"]
+    assert closing.startswith("-- vm0 ended: stopped (interrupted) after 1.")
+
+
+def test_the_version(avmm: Avmm) -> None:
+    import avmm as package
+
+    assert avmm("--version").stdout == f"avmm {package.__version__}\n"
+
+
+def test_nothing_is_left_behind(avmm: Avmm) -> None:
+    before = set(os.listdir(avmm.folder))
+    machine = avmm.guest(["off"])
+    avmm("run", machine)
+    assert {Path(name).name for name in os.listdir(avmm.folder)} - before == {"guest", "toy.toml"}

@@ -1,0 +1,134 @@
+"""The figures' tables: exact, and never wider than a terminal likes."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from avmm.cli.statistics import WIDTH, Snapshot, closing_table, growth_table, short
+from avmm.exits import ExitReason
+from avmm.instrument import KickAction, ObservedVm, VcpuStats
+from avmm.vcpu.mode import VcpuMode
+
+
+class FakeVm(SimpleNamespace):
+    """What the tables read of a VM."""
+
+    now_ns: int
+
+    def __init__(self, *stats: VcpuStats, mode: VcpuMode = VcpuMode.OUTSIDE_GUEST_MODE, asleep: bool = False) -> None:
+        super().__init__(
+            name="vm0",
+            clock=SimpleNamespace(now_ns=lambda: self.now_ns),
+            vcpus=[SimpleNamespace(stats=one, mode=mode, asleep=asleep) for one in stats],
+            request_names={0: "TLB_FLUSH", 9: "IRQ_PENDING"},
+            guest_faults={},
+        )
+        self.now_ns = 0
+
+    @property
+    def observed(self) -> ObservedVm:
+        return cast(ObservedVm, self)
+
+
+def some_stats() -> VcpuStats:
+    stats = VcpuStats(wakeups=6, spurious_wakeups=1)
+    stats.requests_made.update({0: 3, 9: 4})
+    stats.requests_handled.update({0: 2, 9: 4})
+    stats.kicks[KickAction.IPI], stats.kicks[KickAction.WAKEUP], stats.kicks[KickAction.NOTHING] = 1, 2, 3
+    stats.exits, stats.guest_ns, stats.blocked_ns = 12_345_678, 500_000_000, 250_000_000
+    stats.exits_by_reason[ExitReason.MMIO_READ] = 40
+    stats.exits_by_reason[ExitReason.MMIO_WRITE] = 2
+    stats.exits_by_reason[ExitReason.YIELDED] = stats.exits_by_reason[ExitReason.FAULT] = 1
+    stats.kick_to_exit.count(1000)
+    stats.kick_to_exit.count(3000)
+    return stats
+
+
+CLOSING = """\
+-- vm0 ended: shutdown after 1.000 s -------------------------------------------------------------
+vcpu  guest asleep  exits kicked halted   mmio sysreg    hvc  other requests    ipi wakeup nothing
+   0  50.0%  25.0%  12.3M      0      0     42      0      0      2        7      1      2       3
+
+request                    made    handled
+TLB_FLUSH                     3          2
+IRQ_PENDING                   4          4
+
+from kick to exit (2): 50% below 1.0 us, 99% below 4.1 us, mean 2.0 us
+wake-ups 6, of them spurious 1
+odd things the guest did: bad_psci 2, unclaimed 1
+"""
+
+
+def test_the_closing_table() -> None:
+    vm = FakeVm(some_stats())
+    vm.now_ns = 1_000_000_000
+    vm.guest_faults = {"unclaimed": 1, "bad_psci": 2}
+    assert closing_table(vm.observed, Snapshot.of(vm.observed), 0, "ended: shutdown") == CLOSING
+
+
+def test_growth_is_per_second_and_summed_over_vcpus() -> None:
+    busy, idle = VcpuStats(), VcpuStats()
+    vm = FakeVm(busy, idle)
+    before = Snapshot.of(vm.observed)
+    vm.now_ns = 2_000_000_000
+    busy.exits, busy.guest_ns, busy.kicks[KickAction.IPI] = 10, 1_000_000_000, 4
+    text = growth_table("vm0", "running", before, Snapshot.of(vm.observed), 0)
+    assert text.splitlines() == [
+        "-- vm0 running, 2.0 s: counts per second ---------------------------------------------------------",
+        "vcpu  guest asleep  exits kicked halted   mmio sysreg    hvc  other requests    ipi wakeup nothing",
+        "   0  50.0%   0.0%      5      0      0      0      0      0      0        0      2      0       0",
+        "   1   0.0%   0.0%      0      0      0      0      0      0      0        0      0      0       0",
+        " all  25.0%   0.0%      5      0      0      0      0      0      0        0      2      0       0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("mode", "asleep", "shares"),
+    [
+        (VcpuMode.IN_GUEST_MODE, False, ["100.0%", "0.0%"]),
+        (VcpuMode.OUTSIDE_GUEST_MODE, True, ["0.0%", "100.0%"]),
+        (VcpuMode.OUTSIDE_GUEST_MODE, False, ["0.0%", "0.0%"]),
+    ],
+)
+def test_an_entry_or_a_sleep_that_has_not_ended_counts(mode: VcpuMode, asleep: bool, shares: list[str]) -> None:
+    vm = FakeVm(VcpuStats(), mode=mode, asleep=asleep)
+    before = Snapshot.of(vm.observed)
+    vm.now_ns = 1_000_000_000
+    assert growth_table("vm0", "running", before, Snapshot.of(vm.observed), 0).split()[-13:-11] == shares
+
+
+def test_a_large_machine_is_one_line() -> None:
+    vm = FakeVm(*(VcpuStats(exits=1) for _ in range(64)))
+    text = closing_table(vm.observed, Snapshot.of(vm.observed), 0, "ended")
+    assert "\n all " in text
+    assert len(text.splitlines()) < 10
+    assert " 64 " in text.splitlines()[2]
+
+
+@given(st.integers(0, 1 << 80))
+def test_a_count_has_five_characters_at_most_and_its_value(count: int) -> None:
+    text = short(count)
+    assert len(text) <= 5
+    if text.isdigit():
+        assert int(text) == count
+    elif text != "lots":
+        value = float(text[:-1]) * 1000 ** ("kMGTPE".index(text[-1]) + 1)
+        assert abs(value - count) <= count * 0.03
+
+
+@given(st.integers(0, 1 << 70), st.integers(1, 1 << 60))
+def test_no_line_is_wider_than_the_table(count: int, ns: int) -> None:
+    stats = VcpuStats(exits=count, guest_ns=count, blocked_ns=count, kicks=[count] * 3)
+    stats.requests_made[9] = count
+    stats.exits_by_reason = [count] * len(ExitReason)
+    vm = FakeVm(VcpuStats(), VcpuStats())
+    before = Snapshot.of(vm.observed)
+    vm.vcpus = [SimpleNamespace(stats=stats, mode=VcpuMode.IN_GUEST_MODE, asleep=False)] * 2
+    vm.now_ns = ns
+    text = growth_table("vm0", "running", before, Snapshot.of(vm.observed), 0)
+    assert {len(line) for line in text.splitlines()[1:]} == {WIDTH}
