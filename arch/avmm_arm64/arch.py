@@ -98,8 +98,6 @@ class Arm64(Arch):
         memory.write(initrd_address, initrd)
         place = (initrd_address, initrd_address + len(initrd)) if initrd else None
         memory.write(fdt_address, build_fdt(board, image.command_line, place))
-        for vcpu in self._vm.vcpus[1:]:
-            vcpu.power_off()
         self._vcpus[0].start_at(image.entry, fdt_address)
         self._vm.vcpus[0].power_on()
 

@@ -118,8 +118,8 @@ class TestBoot:
         size = int.from_bytes(machine.vm.memory.read(address + 4, 4), "big")
         return address, parse(machine.vm.memory.read(address, size))
 
-    def test_vcpu_0_starts_with_the_tree_in_x0_and_the_rest_is_off(self, machine: FakeMachine) -> None:
-        machine.vm.fakes[1].powered_off = False
+    def test_vcpu_0_alone_starts_with_the_tree_in_x0(self, machine: FakeMachine) -> None:
+        machine.vm.fakes[0].powered_off = True
         address, tree = self.boot(machine, BootImage(0x4008_0000, 0x4010_0000, "hello"))
         assert machine.engines[0].registers["pc"] == 0x4008_0000
         assert address % 8 == 0
