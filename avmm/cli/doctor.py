@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import sys
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, entry_points, version
@@ -13,12 +12,13 @@ from importlib.metadata import PackageNotFoundError, entry_points, version
 import avmm
 from avmm.cli import plugins
 from avmm.cli.exit_codes import ExitCode
+from avmm.clock import VirtualClock
 from avmm.config import MachineConfig
+from avmm.engine import EngineOptions
 from avmm.errors import AvmmError
 from avmm.registry import ENGINES, PluginInfo, PluginState, load, survey
 
 _OPTIONAL = ("unicorn", "uvloop", "prometheus-client")
-DEFAULT_ENGINE: str = MachineConfig.model_fields["engine"].default
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def command(arguments: argparse.Namespace) -> int:
     """Carry out `avmm doctor`: an error when the default engine cannot be used."""
     versions, checkups, broken = _versions(), _check_engines(), _broken_plugins()
-    healthy = any(checkup.usable and checkup.engine == DEFAULT_ENGINE for checkup in checkups)
+    healthy = any(checkup.usable and checkup.engine == _default("engine") for checkup in checkups)
     if arguments.json:
         report = {
             "versions": versions,
@@ -67,21 +67,30 @@ def _versions() -> dict[str, str | None]:
 
 
 def _check_engines() -> list[Checkup]:
-    names = sorted({entry.name for entry in entry_points(group=ENGINES.entry_points)} | {DEFAULT_ENGINE})
+    names = sorted({entry.name for entry in entry_points(group=ENGINES.entry_points)} | {_default("engine")})
     return [_check_engine(name) for name in names]
 
 
 def _check_engine(name: str) -> Checkup:
-    """Load an engine and, when its plugin has one, call its `self_check() -> str`, which raises when all is not well."""
+    """Load an engine and try it: by its module's `self_check() -> str` when it has one, by making one engine otherwise."""
     try:
         factory = load(ENGINES, name)
-        self_check = getattr(sys.modules.get(factory.__module__) or import_module(factory.__module__), "self_check", None)
-        detail = self_check() if self_check is not None else "loaded; it has no self-check"
+        self_check = getattr(import_module(factory.__module__), "self_check", None)
+        if self_check is not None:
+            detail = str(self_check() or "works")
+        else:
+            factory(EngineOptions(_default("arch"), _default("cpu"), VirtualClock())).close()
+            detail = "one could be made"
     except AvmmError as error:
         return Checkup(name, usable=False, detail=getattr(error, "message", str(error)))
     except Exception as error:  # noqa: BLE001 - the plugin boundary
-        return Checkup(name, usable=False, detail=f"its self-check raised {type(error).__name__}: {error}")
-    return Checkup(name, usable=True, detail=str(detail or "works"))
+        return Checkup(name, usable=False, detail=f"trying it raised {type(error).__name__}: {error}")
+    return Checkup(name, usable=True, detail=detail)
+
+
+def _default(setting: str) -> str:
+    """A setting of every machine that does not say otherwise."""
+    return str(MachineConfig.model_fields[setting].default)
 
 
 def _broken_plugins() -> list[PluginInfo]:
@@ -93,4 +102,4 @@ def _lines(versions: dict[str, str | None], checkups: list[Checkup], broken: lis
     lines += [f"engine {one.engine:<11} {'ok' if one.usable else 'UNUSABLE'}: {one.detail}" for one in checkups]
     lines += [f"{info.kind} {info.name}: {info.reason}" for info in broken if info.kind != ENGINES.kind]
     verdict = "can" if healthy else "cannot"
-    return [*lines, f"avmm {verdict} run machines here with its default engine, {DEFAULT_ENGINE}"]
+    return [*lines, f"avmm {verdict} run machines here with its default engine, {_default('engine')}"]
