@@ -74,11 +74,18 @@ class VcpuStats:
     halt_attempted_poll: int = 0
     halt_successful_poll: int = 0
     guest_ns: int = 0
-    """Time in guest mode, in nanoseconds of the VM's clock."""
+    """Time in guest mode, in nanoseconds of the VM's clock, without the entry under way."""
+    entered_ns: int = -1
+    """When the entry under way began; negative outside. Written right behind `guest_ns`, without a call in between, so that a
+    reader on another thread, which makes no call between its reads either, sees both as they belong together."""
     blocked_ns: int = 0
-    """Time asleep: halted, paused or powered off, in nanoseconds of the VM's clock."""
-    started_ns: int = 0
-    """When the run loop started."""
+    """Time asleep: halted, paused or powered off, in nanoseconds of the VM's clock, without the sleep under way."""
+    slept_ns: int = -1
+    """When the sleep under way began; negative while awake. Written right behind `blocked_ns`, likewise."""
+    started_ns: int = -1
+    """When the run loop first started; negative before."""
+    ended_ns: int = -1
+    """When the run loop ended; negative while it runs."""
     kick_to_exit: Histogram = field(default_factory=Histogram)
     """From sending an IPI to the vCPU being outside guest mode."""
     halt_wait: Histogram = field(default_factory=Histogram)

@@ -1,0 +1,51 @@
+"""The instrument: joins a VM to its endpoint and takes it away again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import structlog
+
+from avmm.plugin import ConfigError, ObservedVm, parse_endpoint
+from avmm_prometheus import endpoint
+from avmm_prometheus.endpoint import PATH
+
+Result = TypeVar("Result")
+
+log = structlog.get_logger("avmm")
+
+
+class PrometheusInstrument:
+    """Serves the metrics of the VMs it watches at http://ADDRESS/metrics."""
+
+    def __init__(self, setting: str) -> None:
+        try:
+            self._host, self._port = parse_endpoint(setting)
+        except ValueError as error:
+            raise ConfigError(str(error), key="metrics") from None
+        self.address = ""
+        """Where it really listens, as HOST:PORT; empty until `start`. Tells the port that 0 came to."""
+
+    async def start(self, vm: ObservedVm) -> None:
+        """Serve `vm`'s metrics from now on; ConfigError when the address cannot be had or holds a VM of that name."""
+        try:
+            joined = await _elsewhere(lambda: endpoint.join(self._host, self._port, vm))
+        except asyncio.CancelledError:
+            # By now it has joined, and nobody will stop what was never seen to start.
+            endpoint.leave(self._host, self._port, vm)
+            raise
+        self.address = joined.address
+        log.info("metrics served", vm=vm.name, url=f"http://{self.address}{PATH}")
+
+    async def stop(self, vm: ObservedVm) -> None:
+        """Serve `vm`'s metrics no more; returns once no scrape reads it. The last VM's end closes the endpoint."""
+        await _elsewhere(lambda: endpoint.leave(self._host, self._port, vm))
+
+
+async def _elsewhere(call: Callable[[], Result]) -> Result:
+    """Make a call that may block on a thread of its own, which is gone afterwards, also when this is cancelled."""
+    with ThreadPoolExecutor(1, thread_name_prefix="metrics") as thread:
+        return await asyncio.get_running_loop().run_in_executor(thread, call)

@@ -1,0 +1,98 @@
+"""A VM as an instrument sees it, without a VM behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import cast
+
+from avmm.bus import Bus, Region
+from avmm.clock import Clock, VirtualClock
+from avmm.device import Device, Width
+from avmm.instrument import Figure, FigureValue, VcpuStats
+from avmm.lock import DeviceLock
+from avmm.slot import Slot
+from avmm.vcpu.vcpu import Vcpu
+
+Figures = list[tuple[Figure, FigureValue]]
+
+
+class FakeDevice(Device):
+    """Four registers and the figures it is given."""
+
+    size = 16
+
+    def __init__(self, figures: Figures) -> None:
+        self._figures = figures
+
+    def read(self, offset: int, width: Width) -> int:
+        if offset == 12:
+            raise RuntimeError("no such register")
+        return 7
+
+    def write(self, offset: int, width: Width, value: int) -> None:
+        pass
+
+    def figures(self) -> Iterable[tuple[Figure, FigureValue]]:
+        return self._figures
+
+
+class FakeArch:
+    """Keeps the figures it is given."""
+
+    def __init__(self) -> None:
+        self.own: Figures = []
+        self.broken = False
+
+    def figures(self) -> Figures:
+        if self.broken:
+            raise ZeroDivisionError("counting is hard")
+        return self.own
+
+
+class FakeEngine:
+    instructions = 0
+
+
+class FakeVcpu:
+    """The attributes of a vCPU that are read."""
+
+    def __init__(self, index: int) -> None:
+        self.index, self.stats, self.engine, self.arch = index, VcpuStats(), FakeEngine(), FakeArch()
+
+
+class FakeSlot:
+    def __init__(self) -> None:
+        self.switches = 0
+
+
+class FakeVm:
+    """An `ObservedVm` whose every figure a test sets."""
+
+    def __init__(self, name: str = "vm0", vcpus: int = 2) -> None:
+        self.name = name
+        self.time = VirtualClock()
+        self.clock: Clock = self.time
+        self.bus = Bus(DeviceLock(), lambda region, error: None)
+        self.parts = [FakeVcpu(index) for index in range(vcpus)]
+        self.fake_slots = [FakeSlot(), FakeSlot()]
+        self.guest_faults: dict[str, int] = {}
+        self.request_names = {0: "TLB_FLUSH", 4: "VM_DEAD", 9: "IRQ_PENDING"}
+        self.state_name = "running"
+        self.read = 0
+        """How often somebody looked."""
+
+    @property
+    def vcpus(self) -> list[Vcpu]:
+        self.read += 1
+        return cast(list[Vcpu], self.parts)
+
+    @property
+    def slots(self) -> list[Slot]:
+        return cast(list[Slot], self.fake_slots)
+
+    def state(self) -> str:
+        return self.state_name
+
+    def add_device(self, name: str, figures: Figures | None = None) -> Region:
+        """Put a device on the bus, behind those that are there."""
+        return self.bus.add(0x1000 * (1 + len(list(self.bus))), FakeDevice(figures or []), name)

@@ -1,0 +1,362 @@
+"""What a scrape shows: the plain integers, under pinned names."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import threading
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from avmm.bus import Region
+from avmm.errors import ConfigError
+from avmm.exits import ExitReason
+from avmm.instrument import BUCKETS, Figure, FigureKind, FigureValue, Histogram, KickAction
+from avmm.lifecycle import State
+from avmm_prometheus.collector import FINEST_BUCKET, VmCollector, buckets
+from avmm_prometheus.metrics import VM_STATES
+from tests.unit.prometheus.fakes import FakeVm
+from tests.unit.prometheus.scrape import Page
+
+NAMES = {
+    "avmm_build_info": {"version"},
+    "avmm_scrape_failures_total": {"vm"},
+    "avmm_vm_state": {"vm", "state"},
+    "avmm_vm_vcpus": {"vm"},
+    "avmm_vm_slots": {"vm"},
+    "avmm_vm_slot_switches_total": {"vm"},
+    "avmm_vm_guest_faults_total": {"vm", "kind"},
+    "avmm_bus_reads_total": {"vm", "device"},
+    "avmm_bus_writes_total": {"vm", "device"},
+    "avmm_bus_unclaimed_total": {"vm"},
+    "avmm_device_faults_total": {"vm", "device"},
+    "avmm_device_quarantined": {"vm", "device"},
+    "avmm_vcpu_exits_total": {"vm", "vcpu", "reason"},
+    "avmm_vcpu_entries_total": {"vm", "vcpu"},
+    "avmm_vcpu_aborted_entries_total": {"vm", "vcpu"},
+    "avmm_vcpu_requests_made_total": {"vm", "vcpu", "request"},
+    "avmm_vcpu_requests_handled_total": {"vm", "vcpu", "request"},
+    "avmm_vcpu_kicks_total": {"vm", "vcpu", "action"},
+    "avmm_vcpu_ipis_acknowledged_total": {"vm", "vcpu"},
+    "avmm_vcpu_halts_total": {"vm", "vcpu"},
+    "avmm_vcpu_halt_polls_total": {"vm", "vcpu"},
+    "avmm_vcpu_halt_polls_successful_total": {"vm", "vcpu"},
+    "avmm_vcpu_wakeups_total": {"vm", "vcpu"},
+    "avmm_vcpu_spurious_wakeups_total": {"vm", "vcpu"},
+    "avmm_vcpu_guest_instructions_total": {"vm", "vcpu"},
+    "avmm_vcpu_seconds_total": {"vm", "vcpu", "state"},
+    "avmm_vcpu_kick_to_exit_seconds_bucket": {"vm", "vcpu", "le"},
+    "avmm_vcpu_kick_to_exit_seconds_sum": {"vm", "vcpu"},
+    "avmm_vcpu_kick_to_exit_seconds_count": {"vm", "vcpu"},
+    "avmm_vcpu_halt_wait_seconds_bucket": {"vm", "vcpu", "le"},
+    "avmm_vcpu_halt_wait_seconds_sum": {"vm", "vcpu"},
+    "avmm_vcpu_halt_wait_seconds_count": {"vm", "vcpu"},
+}
+FIRES = Figure("timer_fires", FigureKind.COUNTER, "Times a timer went off.")
+
+
+class Board:
+    """One VM, and the page that shows it."""
+
+    def __init__(self) -> None:
+        self.vm = FakeVm()
+        self.uart: Region = self.vm.add_device("uart0")
+        self.collector = VmCollector()
+        self.collector.add(self.vm)
+        self.registry = CollectorRegistry()
+        self.registry.register(self.collector)
+
+    def text(self) -> str:
+        return generate_latest(self.registry).decode()
+
+    def page(self) -> Page:
+        return Page(self.text())
+
+
+@pytest.fixture
+def board() -> Board:
+    return Board()
+
+
+def test_names_and_labels_are_pinned(board: Board) -> None:
+    board.vm.guest_faults["bad"] = 1
+    page = board.page()
+    assert {name for name, _ in page.samples} == NAMES.keys()
+    assert {name: page.labels(name) for name in NAMES} == NAMES
+
+
+def test_the_values_are_the_plain_integers(board: Board) -> None:
+    stats = board.vm.parts[1].stats
+    stats.exits, stats.aborted_entries, stats.halts, stats.wakeups, stats.spurious_wakeups = 11, 12, 13, 14, 15
+    stats.ipis_acknowledged, stats.halt_attempted_poll, stats.halt_successful_poll = 16, 17, 18
+    board.vm.parts[1].engine.instructions = 10**12
+    page = board.page()
+    for name, value in {
+        "entries": 11,
+        "aborted_entries": 12,
+        "halts": 13,
+        "wakeups": 14,
+        "spurious_wakeups": 15,
+        "ipis_acknowledged": 16,
+        "halt_polls": 17,
+        "halt_polls_successful": 18,
+        "guest_instructions": 10**12,
+    }.items():
+        assert page.value(f"avmm_vcpu_{name}_total", vm="vm0", vcpu="1") == value, name
+        assert page.value(f"avmm_vcpu_{name}_total", vm="vm0", vcpu="0") == 0, name
+
+
+def test_exits_and_kicks_by_their_enums(board: Board) -> None:
+    stats = board.vm.parts[0].stats
+    for reason in ExitReason:
+        stats.exits_by_reason[reason] = 100 + reason
+    for action in KickAction:
+        stats.kicks[action] = 200 + action
+    page = board.page()
+    for reason in ExitReason:
+        assert page.value("avmm_vcpu_exits_total", vm="vm0", vcpu="0", reason=reason.name.lower()) == 100 + reason
+    for action in KickAction:
+        assert page.value("avmm_vcpu_kicks_total", vm="vm0", vcpu="0", action=action.name.lower()) == 200 + action
+
+
+def test_requests_by_name_are_there_before_they_happen(board: Board) -> None:
+    stats = board.vm.parts[0].stats
+    stats.requests_made[9] += 3
+    stats.requests_handled[9] += 2
+    stats.requests_made[63] += 1  # nobody named it
+    page = board.page()
+    assert page.value("avmm_vcpu_requests_made_total", vm="vm0", vcpu="0", request="irq_pending") == 3
+    assert page.value("avmm_vcpu_requests_handled_total", vm="vm0", vcpu="0", request="irq_pending") == 2
+    assert page.value("avmm_vcpu_requests_made_total", vm="vm0", vcpu="0", request="63") == 1
+    assert page.value("avmm_vcpu_requests_handled_total", vm="vm0", vcpu="0", request="vm_dead") == 0
+
+
+def test_a_scrape_counts_no_request_into_being(board: Board) -> None:
+    board.page()
+    assert not board.vm.parts[0].stats.requests_made
+
+
+class TestTime:
+    def times(self, board: Board) -> tuple[float, ...]:
+        """Seconds in the guest, blocked, on the host."""
+        page = board.page()
+        states = ("guest", "blocked", "host")
+        return tuple(page.value("avmm_vcpu_seconds_total", vm="vm0", vcpu="0", state=state) for state in states)
+
+    def test_before_the_start_there_is_none(self, board: Board) -> None:
+        board.vm.time.advance(10**9)
+        assert self.times(board) == (0, 0, 0)
+
+    def test_the_three_are_all_the_time_there_is(self, board: Board) -> None:
+        stats = board.vm.parts[0].stats
+        stats.started_ns, stats.guest_ns, stats.blocked_ns = 10**9, 2 * 10**9, 3 * 10**9
+        board.vm.time.advance(10 * 10**9)
+        assert self.times(board) == (2, 3, 4)
+
+    def test_an_entry_under_way_counts(self, board: Board) -> None:
+        stats = board.vm.parts[0].stats
+        stats.started_ns, stats.guest_ns, stats.entered_ns = 0, 10**9, 3 * 10**9
+        board.vm.time.advance(5 * 10**9)
+        assert self.times(board) == (3, 0, 2)
+
+    def test_a_sleep_under_way_counts(self, board: Board) -> None:
+        stats = board.vm.parts[0].stats
+        stats.started_ns, stats.blocked_ns, stats.slept_ns = 0, 10**9, 2 * 10**9
+        board.vm.time.advance(5 * 10**9)
+        assert self.times(board) == (0, 4, 1)
+
+    def test_it_stands_still_after_the_end(self, board: Board) -> None:
+        stats = board.vm.parts[0].stats
+        stats.started_ns, stats.guest_ns, stats.ended_ns = 0, 10**9, 3 * 10**9
+        board.vm.time.advance(100 * 10**9)
+        assert self.times(board) == (1, 0, 2)
+
+    def test_an_entry_newer_than_the_time_takes_nothing_away(self, board: Board) -> None:
+        stats = board.vm.parts[0].stats
+        stats.started_ns, stats.guest_ns, stats.entered_ns = 0, 10**9, 10**9 + 1
+        board.vm.time.advance(10**9)
+        assert self.times(board) == (1, 0, 0)
+
+
+def test_the_bus_and_its_devices(board: Board) -> None:
+    for _ in range(3):
+        board.vm.bus.read(board.uart.address, 4)
+    board.vm.bus.write(board.uart.address, 4, 1)
+    board.vm.bus.read(0xDEAD_0000, 4)
+    page = board.page()
+    assert page.value("avmm_bus_reads_total", vm="vm0", device="uart0") == 3
+    assert page.value("avmm_bus_writes_total", vm="vm0", device="uart0") == 1
+    assert page.value("avmm_bus_unclaimed_total", vm="vm0") == 1
+    assert page.value("avmm_device_quarantined", vm="vm0", device="uart0") == 0
+    board.vm.bus.read(board.uart.address + 12, 4)
+    page = board.page()
+    assert page.value("avmm_device_quarantined", vm="vm0", device="uart0") == 1
+    assert page.value("avmm_device_faults_total", vm="vm0", device="uart0") == 1
+
+
+def test_faults_slots_and_state(board: Board) -> None:
+    board.vm.guest_faults.update(undefined=4, external_abort=2)
+    board.vm.fake_slots[0].switches, board.vm.fake_slots[1].switches = 5, 6
+    board.vm.state_name = "paused"
+    page = board.page()
+    assert page.value("avmm_vm_guest_faults_total", vm="vm0", kind="undefined") == 4
+    assert page.value("avmm_vm_slot_switches_total", vm="vm0") == 11
+    assert page.value("avmm_vm_slots", vm="vm0") == 2
+    assert page.value("avmm_vm_vcpus", vm="vm0") == 2
+    assert {state: page.value("avmm_vm_state", vm="vm0", state=state) for state in VM_STATES} == {
+        "init": 0,
+        "running": 0,
+        "paused": 1,
+        "reset": 0,
+        "halted": 0,
+    }
+
+
+def test_the_states_are_those_of_a_vm() -> None:
+    assert {state.value for state in State} == set(VM_STATES)
+
+
+class TestBuckets:
+    def count(self, *durations_ns: int) -> Histogram:
+        histogram = Histogram()
+        for duration in durations_ns:
+            histogram.count(duration)
+        return histogram
+
+    def test_bounds_are_powers_of_two_in_seconds(self) -> None:
+        shown = buckets(Histogram())
+        assert [float(bound) for bound, _ in shown[:-1]] == [2**i / 1e9 for i in range(FINEST_BUCKET, BUCKETS - 1)]
+        assert shown[-1][0] == "+Inf"
+
+    @pytest.mark.parametrize("exponent", range(FINEST_BUCKET, BUCKETS - 1))
+    def test_a_duration_is_below_its_bound(self, exponent: int) -> None:
+        below = dict(buckets(self.count(2**exponent - 1)))
+        at = dict(buckets(self.count(2**exponent)))
+        bound = repr(2**exponent / 1e9)
+        assert (below[bound], at[bound]) == (1, 0)
+
+    def test_the_finest_are_one(self) -> None:
+        assert buckets(self.count(0, 1, 100, 255))[0] == ("2.56e-07", 4)
+
+    def test_the_rest_is_infinite(self) -> None:
+        shown = buckets(self.count(2**30 - 1, 2**30, 2**40, 2**70))
+        assert [count for _, count in shown[-2:]] == [1, 4]
+
+    def test_they_add_up(self) -> None:
+        counts = [count for _, count in buckets(self.count(1, 300, 300, 70_000, 2**33))]
+        assert counts == sorted(counts)
+        assert counts[-1] == 5
+
+    def test_on_the_page(self, board: Board) -> None:
+        board.vm.parts[0].stats.halt_wait = self.count(1000, 2000, 3_000_000_000)
+        page = board.page()
+        assert page.value("avmm_vcpu_halt_wait_seconds_count", vm="vm0", vcpu="0") == 3
+        assert page.value("avmm_vcpu_halt_wait_seconds_sum", vm="vm0", vcpu="0") == pytest.approx(3.000003)
+        assert page.value("avmm_vcpu_halt_wait_seconds_bucket", vm="vm0", vcpu="0", le="1.024e-06") == 1
+
+
+class TestFigures:
+    def test_an_architecture_s(self, board: Board) -> None:
+        late = Figure("timer_lateness_seconds", FigureKind.HISTOGRAM, "How late.", {"timer": "virtual"})
+        histogram = Histogram()
+        histogram.count(1_000_000)
+        board.vm.parts[0].arch.own = [(FIRES, 7), (late, histogram)]
+        page = board.page()
+        assert page.value("avmm_vcpu_timer_fires_total", vm="vm0", vcpu="0") == 7
+        assert page.value("avmm_vcpu_timer_lateness_seconds_count", vm="vm0", vcpu="0", timer="virtual") == 1
+        assert page.kinds["avmm_vcpu_timer_lateness_seconds"] == "histogram"
+
+    def test_a_device_s(self, board: Board) -> None:
+        depth = Figure("queue_depth", FigureKind.GAUGE, "Requests waiting.", {"queue": "rx"})
+        board.vm.add_device("net0", [(depth, 3)])
+        assert board.page().value("avmm_device_queue_depth", vm="vm0", device="net0", queue="rx") == 3
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            (Figure("exits", FigureKind.COUNTER, "Taken."), 1),
+            (Figure("mine", FigureKind.COUNTER, "A taken label.", {"vcpu": "7"}), 1),
+            (Figure("mine", FigureKind.HISTOGRAM, "Not a histogram."), 1),
+            (Figure("mine", FigureKind.COUNTER, "A histogram."), Histogram()),
+            (Figure("no-name", FigureKind.COUNTER, "Not a name."), 1),
+            (Figure("timer_fires", FigureKind.GAUGE, "Of another kind."), 1),
+            (Figure("timer_fires", FigureKind.COUNTER, "With other labels.", {"timer": "virtual"}), 1),
+        ],
+    )
+    def test_a_wrong_one_is_counted_and_leaves_the_page_whole(self, board: Board, wrong: tuple[Figure, FigureValue]) -> None:
+        board.vm.parts[0].arch.own = [(FIRES, 7), wrong]
+        page = board.page()
+        assert page.value("avmm_scrape_failures_total", vm="vm0") == 1
+        assert page.value("avmm_vcpu_timer_fires_total", vm="vm0", vcpu="0") == 7
+        assert page.value("avmm_vcpu_entries_total", vm="vm0", vcpu="1") == 0
+
+    def test_one_that_raises_is_counted(self, board: Board) -> None:
+        board.vm.parts[1].arch.broken = True
+        board.page()
+        assert board.page().value("avmm_scrape_failures_total", vm="vm0") == 2
+
+
+class TestVms:
+    def test_two_side_by_side(self, board: Board) -> None:
+        other = FakeVm("vm1", vcpus=1)
+        other.parts[0].stats.halts = 5
+        board.collector.add(other)
+        page = board.page()
+        assert page.value("avmm_vcpu_halts_total", vm="vm1", vcpu="0") == 5
+        assert page.value("avmm_vcpu_halts_total", vm="vm0", vcpu="0") == 0
+
+    def test_two_of_one_name_are_refused(self, board: Board) -> None:
+        with pytest.raises(ConfigError, match="another VM of the name vm0"):
+            board.collector.add(FakeVm())
+
+    def test_one_that_was_taken_out_is_read_no_more(self, board: Board) -> None:
+        assert not board.collector.remove(board.vm)
+        before = board.vm.read
+        assert "vm0" not in board.text()
+        assert board.vm.read == before
+
+    def test_taking_out_waits_for_a_scrape_under_way(self, board: Board) -> None:
+        inside, go_on, left = threading.Event(), threading.Event(), threading.Event()
+
+        def state() -> str:
+            inside.set()
+            assert go_on.wait(60)
+            return "running"
+
+        board.vm.state = state  # type: ignore[method-assign]
+        scraper = threading.Thread(target=board.text)
+
+        def leave() -> None:
+            board.collector.remove(board.vm)
+            left.set()
+
+        leaver = threading.Thread(target=leave)
+        scraper.start()
+        assert inside.wait(60)
+        leaver.start()
+        assert not left.is_set()
+        go_on.set()
+        scraper.join(60)
+        leaver.join(60)
+        assert left.is_set()
+
+
+def test_a_thousand_vcpus(board: Board) -> None:
+    big = FakeVm("big", vcpus=1000)
+    big.parts[999].stats.halts = 1
+    board.collector.add(big)
+    page = board.page()
+    assert page.value("avmm_vcpu_halts_total", vm="big", vcpu="999") == 1
+    assert len({labels for name, labels in page.samples if name == "avmm_vcpu_entries_total"}) == 1002
+
+
+def test_promtool_finds_nothing_to_say(board: Board) -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed (Debian: apt-get install prometheus)")
+    board.vm.guest_faults["undefined"] = 1
+    late = Figure("timer_lateness_seconds", FigureKind.HISTOGRAM, "How late a timer went off.")
+    board.vm.parts[0].arch.own = [(FIRES, 7), (late, Histogram())]
+    check = subprocess.run([promtool, "check", "metrics"], input=board.text(), capture_output=True, text=True, timeout=60)
+    assert (check.returncode, check.stdout + check.stderr) == (0, "")

@@ -1,0 +1,206 @@
+"""The endpoint: where it listens, whom it serves, and that nothing of it is left."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, closing
+
+import pytest
+import pytest_asyncio
+
+from avmm.errors import ConfigError
+from avmm_prometheus import PrometheusInstrument, create_instrument, endpoint
+from tests.unit.prometheus.fakes import FakeVm
+from tests.unit.prometheus.scrape import get, scrape
+
+Serve = Callable[..., Awaitable[PrometheusInstrument]]
+
+
+@pytest_asyncio.fixture
+async def serve() -> AsyncIterator[Serve]:
+    """`await serve(vm, setting)`: an instrument that serves it until the end of the test. Nothing may be left then."""
+    before = threading.active_count()
+    async with AsyncExitStack() as stack:
+
+        async def start(vm: FakeVm, setting: str = "127.0.0.1:0") -> PrometheusInstrument:
+            instrument = create_instrument(setting)
+            await instrument.start(vm)
+            stack.push_async_callback(instrument.stop, vm)
+            return instrument
+
+        yield start
+    assert not endpoint._endpoints
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("metrics")]
+    assert threading.active_count() <= before + 1  # asyncio.to_thread() of the tests' own client
+
+
+async def test_it_serves_what_it_watches(serve: Serve) -> None:
+    vm = FakeVm()
+    vm.parts[0].stats.halts = 3
+    instrument = await serve(vm)
+    assert (await scrape(instrument.address)).value("avmm_vcpu_halts_total", vm="vm0", vcpu="0") == 3
+
+
+async def test_port_0_tells_what_it_came_to(serve: Serve) -> None:
+    instrument = await serve(FakeVm())
+    host, _, port = instrument.address.rpartition(":")
+    assert host == "127.0.0.1"
+    assert int(port) > 0
+
+
+@pytest.mark.parametrize(("setting", "client"), [(":0", "127.0.0.1"), ("localhost:0", "localhost"), ("[::1]:0", "[::1]")])
+async def test_ways_to_write_an_address(serve: Serve, setting: str, client: str) -> None:
+    if "::1" in setting and not _has_ipv6():
+        pytest.skip("this machine has no IPv6")
+    instrument = await serve(FakeVm(), setting)
+    port = instrument.address.rpartition(":")[2]
+    await scrape(f"{client}:{port}")
+
+
+def _has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("setting", ["", "9100", "host", "host:port", "host:70000", "::1:9100"])
+def test_what_is_no_address(setting: str) -> None:
+    with pytest.raises(ConfigError, match="is not HOST:PORT") as raised:
+        create_instrument(setting)
+    assert raised.value.key == "metrics"
+
+
+async def test_a_port_that_is_taken_is_one_clear_line() -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError) as raised:
+            await create_instrument(f"127.0.0.1:{port}").start(FakeVm())
+    assert str(raised.value) == f"metrics: cannot serve at 127.0.0.1:{port}: Address already in use"
+
+
+async def test_a_host_that_is_not_there_is_one_clear_line() -> None:
+    with pytest.raises(ConfigError, match=r"^metrics: cannot serve at 192\.0\.2\.1:0: Cannot assign requested address$"):
+        await create_instrument("192.0.2.1:0").start(FakeVm())
+
+
+async def test_two_vms_share_one_endpoint(serve: Serve) -> None:
+    one, two = FakeVm("one"), FakeVm("two")
+    first = await serve(one)
+    second = await serve(two)
+    assert first.address == second.address
+    page = await scrape(first.address)
+    assert page.value("avmm_vm_vcpus", vm="one") == page.value("avmm_vm_vcpus", vm="two") == 2
+
+
+async def test_two_vms_that_start_at_once_share_one_endpoint(serve: Serve) -> None:
+    first, second = await asyncio.gather(serve(FakeVm("one")), serve(FakeVm("two")))
+    assert first.address == second.address
+
+
+async def test_two_vms_of_one_name_cannot_share(serve: Serve) -> None:
+    await serve(FakeVm("one"))
+    with pytest.raises(ConfigError, match="another VM of the name one"):
+        await create_instrument("127.0.0.1:0").start(FakeVm("one"))
+
+
+async def test_one_vm_s_end_leaves_the_other_served() -> None:
+    one, two = FakeVm("one"), FakeVm("two")
+    first, second = create_instrument("127.0.0.1:0"), create_instrument("127.0.0.1:0")
+    await first.start(one)
+    await second.start(two)
+    await first.stop(one)
+    page = await scrape(second.address)
+    assert ("avmm_vm_vcpus", (("vm", "one"),)) not in page.samples
+    assert page.value("avmm_vm_vcpus", vm="two") == 2
+    await second.stop(two)
+
+
+async def test_nothing_listens_after_the_last_stop() -> None:
+    vm = FakeVm()
+    instrument = create_instrument("127.0.0.1:0")
+    await instrument.start(vm)
+    await instrument.stop(vm)
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.to_thread(get, instrument.address)
+
+
+async def test_an_address_can_be_used_again_at_once() -> None:
+    vm = FakeVm()
+    instrument = create_instrument("127.0.0.1:0")
+    await instrument.start(vm)
+    await scrape(instrument.address)
+    await instrument.stop(vm)
+    again = create_instrument(instrument.address)
+    await again.start(vm)
+    await scrape(again.address)
+    await again.stop(vm)
+
+
+async def test_a_silent_client_does_not_hold_up_the_end() -> None:
+    vm = FakeVm()
+    instrument = create_instrument("127.0.0.1:0")
+    await instrument.start(vm)
+    host, _, port = instrument.address.rpartition(":")
+    with closing(socket.create_connection((host, int(port)))) as silent:
+        await scrape(instrument.address)  # by now the silent one has been accepted
+        await asyncio.wait_for(instrument.stop(vm), endpoint.IDLE_S / 2)
+        assert silent.recv(1) == b""
+
+
+async def test_more_clients_than_are_served_are_turned_away(serve: Serve) -> None:
+    instrument = await serve(FakeVm())
+    host, _, port = instrument.address.rpartition(":")
+    clients = [socket.create_connection((host, int(port))) for _ in range(endpoint.CONNECTIONS + 1)]
+    clients[-1].settimeout(60)
+    assert clients[-1].recv(1) == b""
+    for client in clients:
+        client.close()
+
+
+async def test_a_cancelled_start_leaves_nothing() -> None:
+    starting = asyncio.create_task(create_instrument("127.0.0.1:0").start(FakeVm()))
+    await asyncio.sleep(0)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert not endpoint._endpoints
+
+
+async def test_only_the_metrics_are_there(serve: Serve) -> None:
+    instrument = await serve(FakeVm())
+    assert await asyncio.to_thread(get, instrument.address, "/") == (
+        404,
+        "text/plain; charset=utf-8",
+        "metrics are at /metrics\n",
+    )
+
+
+async def test_the_plain_format_is_the_default(serve: Serve) -> None:
+    instrument = await serve(FakeVm())
+    _, kind, body = await asyncio.to_thread(get, instrument.address)
+    assert kind.startswith("text/plain; version=0.0.4")
+    assert "# EOF" not in body
+
+
+async def test_open_metrics_for_whoever_asks(serve: Serve) -> None:
+    instrument = await serve(FakeVm())
+    _, kind, body = await asyncio.to_thread(
+        lambda: get(instrument.address, Accept="application/openmetrics-text; version=1.0.0,text/plain;q=0.5")
+    )
+    assert kind.startswith("application/openmetrics-text; version=1.0.0")
+    assert body.endswith("# EOF\n")
+    assert "# TYPE avmm_vcpu_halts counter" in body
+    assert 'avmm_vcpu_halts_total{vcpu="0",vm="vm0"} 0' in body
+
+
+async def test_nothing_is_read_but_by_a_scrape(serve: Serve) -> None:
+    vm = FakeVm()
+    instrument = await serve(vm)
+    assert vm.read == 0
+    await scrape(instrument.address)
+    assert vm.read > 0
