@@ -112,3 +112,19 @@ void avmm_helper_daifclear(void *env, uint32_t mask)
         lib.rebuild_hflags(env);
     }
 }
+
+/*
+ * The exception level that an access to the floating-point registers from `level` traps to, or 0: "CPACR_EL1.FPEN". The
+ * library leaves the registers open whatever the guest says.
+ */
+int avmm_fp_exception_el(void *env, int level)
+{
+    switch (FIELD(uint64_t, env, ENV_CPACR_EL1) >> 20 & 3) {
+    case 1:
+        return level == 0 ? 1 : 0;
+    case 3:
+        return 0;
+    default:
+        return 1;
+    }
+}

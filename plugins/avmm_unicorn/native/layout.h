@@ -65,6 +65,7 @@
 #define ENV_PC 320
 #define ENV_PSTATE 328
 #define ENV_AARCH64 332
+#define ENV_CPACR_EL1 704
 #define ENV_SYNDROME 3024
 #define ENV_VADDRESS 3032
 #define ENV_TARGET_EL 3040

@@ -132,6 +132,7 @@ void avmm_helper_pre_hvc(void *env);
 void avmm_helper_pre_smc(void *env, uint32_t syndrome);
 void avmm_helper_daifset(void *env, uint32_t mask);
 void avmm_helper_daifclear(void *env, uint32_t mask);
+int avmm_fp_exception_el(void *env, int level);
 
 /* traps.c */
 int avmm_call_traps(Vcpu *vcpu, PyObject *function, PyObject *const *arguments, size_t count, uint64_t *result);
