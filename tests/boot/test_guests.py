@@ -1,0 +1,135 @@
+"""Our own guests come up on avmm, judge themselves, and power off; the machine's own figures agree with what they say."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+import avmm
+from avmm import ExitReason, HaltReason, KickAction
+
+from .conftest import Booting
+
+IRQ_PENDING = 9
+UNHALT = 3
+
+
+@pytest.mark.parametrize("image", ["hello.img", "hello.elf"])
+async def test_hello(boot: Booting, image: str) -> None:
+    async with boot(image) as guest:
+        halt = await guest.run()
+    assert halt == avmm.Halt(HaltReason.SHUTDOWN, "SYSTEM_OFF")
+    assert "Hello from AArch64 EL1" in guest.console
+
+
+@pytest.mark.parametrize("vcpus", [1, 2, 4, 8])
+async def test_every_vcpu_comes_up_ticks_and_gets_its_sgis(boot: Booting, vcpus: int) -> None:
+    async with boot("smp", vcpus) as guest:
+        halt = await guest.run()
+        stats = [vcpu.stats for vcpu in guest.vm.vcpus]
+    assert halt.reason is HaltReason.SHUTDOWN
+    assert f"PASS: {vcpus} vCPU" in guest.console
+    rows = re.findall(r"^ +(\d+) +(\d+) +(\d+) +(\d+) +(\d+) ", guest.console, re.MULTILINE)
+    assert [int(row[0]) for row in rows] == list(range(vcpus))
+    for row, figures in zip(rows, stats, strict=True):
+        # Every wake-up that the guest saw was a halt of ours that ended for something to run.
+        assert figures.requests_made[UNHALT] >= int(row[4])
+        assert figures.exits_by_reason[ExitReason.HALTED] == figures.halts
+        assert figures.exits == sum(figures.exits_by_reason[: ExitReason.MMIO_READ])
+        assert sum(figures.kicks) > 0
+        assert figures.kick_to_exit.sum_ns >= 0
+
+
+async def test_timer_ticks_are_never_early(boot: Booting) -> None:
+    async with boot("ticks", 4) as guest:
+        await guest.run()
+    assert "PASS" in guest.console
+    assert re.findall(r"(\d+) early", guest.console) == ["0"] * 8
+
+
+@pytest.mark.parametrize("arguments", ["rounds=500", "rounds=500 spin"])
+async def test_sgi_ping_pong(boot: Booting, arguments: str) -> None:
+    async with boot("pingpong", 2, append=arguments) as guest:
+        await guest.run()
+        made = sum(vcpu.stats.requests_made[IRQ_PENDING] for vcpu in guest.vm.vcpus)
+    assert "PASS" in guest.console
+    assert made >= 2 * 500
+
+
+async def test_wfi_wakes_for_what_it_should(boot: Booting) -> None:
+    async with boot("wfi", 2) as guest:
+        await guest.run()
+        wakeups = guest.vm.vcpus[0].stats.wakeups
+    assert "PASS" in guest.console
+    assert wakeups > 0
+
+
+async def test_tlb_invalidation_reaches_the_others_before_it_is_acknowledged(boot: Booting) -> None:
+    async with boot("tlbi", 3, append="rounds=60") as guest:
+        await guest.run()
+        flushes = [vcpu.stats.requests_handled[avmm.Request.TLB_FLUSH & avmm.REQUEST_MASK] for vcpu in guest.vm.vcpus]
+    assert "PASS" in guest.console
+    assert "0 stale" in guest.console
+    assert min(flushes[1:]) > 0, "invalidations of other vCPUs are TLB_FLUSH requests"
+
+
+async def test_without_the_invalidation_the_same_guest_reads_stale_values(boot: Booting) -> None:
+    """The control: the check in the guest can fail."""
+    async with boot("tlbi", 2, append="rounds=60 control") as guest:
+        await guest.run()
+    stale = re.search(r"(\d+) stale", guest.console)
+    assert stale is not None
+    assert int(stale[1]) > 0
+
+
+async def test_the_host_survives_all_a_guest_can_do(boot: Booting) -> None:
+    async with boot("misbehave", 3) as guest:
+        halt = await guest.run()
+        faults = dict(guest.vm.guest_faults)
+    assert halt.reason is HaltReason.SHUTDOWN
+    assert "misbehave: PASS" in guest.console
+    assert faults["mmio"] > 1000
+    assert set(faults) <= {"mmio", "sysreg", "hypercall"}
+
+
+async def test_a_guest_that_masks_interrupts_and_loops_can_be_stopped(boot: Booting) -> None:
+    async with boot("misbehave", 2, append="spin") as guest:
+        await guest.vm.start()
+        await guest.until("spin")
+        await guest.vm.stop("enough")
+        halt = await guest.vm.halted()
+        assert all(vcpu.mode is avmm.VcpuMode.OUTSIDE_GUEST_MODE for vcpu in guest.vm.vcpus)
+    assert halt == avmm.Halt(HaltReason.STOPPED, "enough")
+
+
+async def test_pausing_stops_the_guest_and_its_sleepers_and_goes_on(boot: Booting) -> None:
+    async with boot("smp", 2) as guest:
+        await guest.vm.start()
+        await guest.until("is up")
+        async with guest.vm.paused():
+            assert guest.vm.state() == "paused"
+            assert all(vcpu.mode is avmm.VcpuMode.OUTSIDE_GUEST_MODE for vcpu in guest.vm.vcpus)
+            exits = [vcpu.stats.exits for vcpu in guest.vm.vcpus]
+            await guest.vm.make_all_cpus_request(avmm.Request.TLB_FLUSH)
+            assert [vcpu.stats.exits for vcpu in guest.vm.vcpus] == exits
+        halt = await guest.vm.halted()
+    assert halt.reason is HaltReason.SHUTDOWN
+    assert sum(vcpu.stats.kicks[KickAction.IPI] + vcpu.stats.kicks[KickAction.NOTHING] for vcpu in guest.vm.vcpus) > 0
+
+
+async def test_two_vms_run_side_by_side(boot: Booting) -> None:
+    async with boot("ticks", 2) as one, boot("wfi", 2) as other:
+        await one.vm.start()
+        await other.vm.start()
+        await one.vm.halted()
+        await other.vm.halted()
+    assert "PASS" in one.console
+    assert "PASS" in other.console
+
+
+async def test_leaving_early_takes_the_running_guest_down(boot: Booting) -> None:
+    async with boot("smp", 4) as guest:
+        await guest.vm.start()
+        await guest.until("is up")
+    assert guest.vm.state() == "halted"
