@@ -21,7 +21,7 @@ from avmm.vcpu.vcpu import Vcpu
 from avmm.vm import Vm
 
 T = TypeVar("T")
-WATCHDOG_S = 60.0
+WATCHDOG_S = 30.0
 """A test that waits this long for something has failed. Nothing waits for time to pass: only a failure takes so long."""
 
 
