@@ -1,6 +1,7 @@
 """A toy machine: its kernel is a text of one command a line, so that a test says what the guest does.
 
-print TEXT | echo (until q is typed) | flood (until kicked) | spin (until kicked) | wait | off | reset | fault | raise
+print TEXT | read ADDRESS | write ADDRESS VALUE | echo (until q is typed) | flood (until kicked) | spin (until kicked)
+wait | off | reset | fault | raise
 """
 
 from __future__ import annotations
@@ -91,6 +92,11 @@ class ToyVcpuEngine:
                     if byte == ord("q"):
                         return None
                 return HALTED
+            case "read":
+                self._print(b"%#x\n" % self._traps.mmio_read(int(text, 0), 4))
+            case "write":
+                address, value = text.split()
+                self._traps.mmio_write(int(address, 0), 4, int(value, 0))
             case "wait":
                 return HALTED
             case "flood":
