@@ -65,5 +65,6 @@ def in_folder(folder: Path) -> Avmm:
     """`avmm` in `folder`, the toy machine's plugins installed."""
     path = os.pathsep.join(map(str, (folder / "site", ROOT, ROOT / "arch", ROOT / "plugins", Path(__file__).parent)))
     avmm = Avmm(folder, {**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": "error", "PYTHONDEVMODE": "1"})
-    avmm.install("avmm-toy", ENTRY_POINTS)
+    # The toy machine stands in for avmm's own plugins, installed here or not: the first distribution of a name counts.
+    avmm.install("avmm", ENTRY_POINTS)
     return avmm

@@ -16,11 +16,11 @@ def test_plugins_are_listed_and_a_broken_one_is_named(avmm: Avmm) -> None:
     done = avmm("plugins")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
-        "KIND    NAME      FROM          STATE",
-        "arch    toy       avmm-toy 1.0  loaded",
-        "engine  toy       avmm-toy 1.0  loaded",
-        "device  bell      bells 1.0     failed: cannot be imported from bells:create: ValueError: cracked",
-        "device  toy-uart  avmm-toy 1.0  loaded",
+        "KIND    NAME      FROM       STATE",
+        "arch    toy       avmm 1.0   loaded",
+        "engine  toy       avmm 1.0   loaded",
+        "device  bell      bells 1.0  failed: cannot be imported from bells:create: ValueError: cracked",
+        "device  toy-uart  avmm 1.0   loaded",
     ]
 
 
@@ -30,7 +30,7 @@ def test_plugins_for_programs(avmm: Avmm) -> None:
         "kind": "arch",
         "name": "toy",
         "target": "toy:ToyArch",
-        "distribution": "avmm-toy",
+        "distribution": "avmm",
         "version": "1.0",
         "state": "loaded",
         "reason": "",
