@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from avmm.clock import Clock
 from avmm.exits import ExitReason
 from avmm.instrument import BUCKETS, Histogram, KickAction, ObservedVm, VcpuStats
-from avmm.vcpu.mode import VcpuMode
-from avmm.vcpu.vcpu import Vcpu
 
 SHOWN_VCPUS = 16
 """More vCPUs than these are shown as one line, so that a large machine does not scroll everything away."""
@@ -35,32 +34,29 @@ class Figures:
     blocked_ns: int
     counts: tuple[int, ...]
     """The columns of the table behind the times."""
-    in_guest: bool = False
-    asleep: bool = False
 
     @classmethod
-    def of(cls, vcpu: Vcpu) -> Figures:
+    def of(cls, stats: VcpuStats, clock: Clock) -> Figures:
         """The figures now. Others may count on meanwhile: each figure is right, if not all of the same moment."""
-        stats = vcpu.stats
+        # Pairs of fields that belong together are read without a call in between; the time after both.
+        guest_ns, entered_ns = stats.guest_ns, stats.entered_ns
+        blocked_ns, slept_ns = stats.blocked_ns, stats.slept_ns
+        now_ns = clock.now_ns()
+        if entered_ns >= 0:
+            guest_ns += now_ns - entered_ns
+        if slept_ns >= 0:
+            blocked_ns += now_ns - slept_ns
         reasons = stats.exits_by_reason
         exits = (sum(reasons[reason] for reason in column) for column in _COLUMNS)
         # A copy of a dict is made in one step; a walk over it is not.
         made = sum(stats.requests_made.copy().values())
         kicks = (stats.kicks[action] for action in (KickAction.IPI, KickAction.WAKEUP, KickAction.NOTHING))
-        counts = (stats.exits, *exits, made, *kicks)
-        return cls(stats.guest_ns, stats.blocked_ns, counts, vcpu.mode is VcpuMode.IN_GUEST_MODE, vcpu.asleep)
+        return cls(guest_ns, blocked_ns, (stats.exits, *exits, made, *kicks))
 
-    def since(self, before: Figures, ns: int) -> Figures:
-        """How much these have grown since `before`, `ns` nanoseconds ago.
-
-        Time in the guest and time asleep are counted when they end; where nothing has ended, it has lasted all the while.
-        """
+    def since(self, before: Figures) -> Figures:
+        """How much these have grown since `before`."""
         counts = tuple(now - then for now, then in zip(self.counts, before.counts, strict=True))
-        guest_ns, blocked_ns = self.guest_ns - before.guest_ns, self.blocked_ns - before.blocked_ns
-        if not guest_ns and not blocked_ns and self.counts[0] == before.counts[0]:
-            guest_ns = ns if self.in_guest else 0
-            blocked_ns = ns if self.asleep else 0
-        return Figures(guest_ns, blocked_ns, counts)
+        return Figures(self.guest_ns - before.guest_ns, self.blocked_ns - before.blocked_ns, counts)
 
 
 def total(figures: Iterable[Figures]) -> Figures:
@@ -83,13 +79,13 @@ class Snapshot:
     @classmethod
     def of(cls, vm: ObservedVm) -> Snapshot:
         """The figures of `vm` now."""
-        return cls(vm.clock.now_ns(), tuple(Figures.of(vcpu) for vcpu in vm.vcpus))
+        return cls(vm.clock.now_ns(), tuple(Figures.of(vcpu.stats, vm.clock) for vcpu in vm.vcpus))
 
 
 def growth_table(name: str, state: str, before: Snapshot, now: Snapshot, started_ns: int) -> str:
     """What happened between two snapshots, per second for the counts."""
     ns = max(1, now.now_ns - before.now_ns)
-    rows = [_per_second(row.since(then, ns), ns) for row, then in zip(now.rows, before.rows, strict=True)]
+    rows = [_per_second(row.since(then), ns) for row, then in zip(now.rows, before.rows, strict=True)]
     title = f"{name} {state}, {(now.now_ns - started_ns) / 1e9:.1f} s: counts per second"
     return "\n".join((_ruled(title), *_rows(rows, 1_000_000_000))) + "\n"
 

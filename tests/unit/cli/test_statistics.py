@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from avmm.cli.statistics import WIDTH, Snapshot, closing_table, growth_table, short
 from avmm.exits import ExitReason
 from avmm.instrument import KickAction, ObservedVm, VcpuStats
-from avmm.vcpu.mode import VcpuMode
 
 
 class FakeVm(SimpleNamespace):
@@ -20,11 +19,11 @@ class FakeVm(SimpleNamespace):
 
     now_ns: int
 
-    def __init__(self, *stats: VcpuStats, mode: VcpuMode = VcpuMode.OUTSIDE_GUEST_MODE, asleep: bool = False) -> None:
+    def __init__(self, *stats: VcpuStats) -> None:
         super().__init__(
             name="vm0",
             clock=SimpleNamespace(now_ns=lambda: self.now_ns),
-            vcpus=[SimpleNamespace(stats=one, mode=mode, asleep=asleep) for one in stats],
+            vcpus=[SimpleNamespace(stats=one) for one in stats],
             request_names={0: "TLB_FLUSH", 9: "IRQ_PENDING"},
             guest_faults={},
         )
@@ -88,18 +87,14 @@ def test_growth_is_per_second_and_summed_over_vcpus() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "asleep", "shares"),
-    [
-        (VcpuMode.IN_GUEST_MODE, False, ["100.0%", "0.0%"]),
-        (VcpuMode.OUTSIDE_GUEST_MODE, True, ["0.0%", "100.0%"]),
-        (VcpuMode.OUTSIDE_GUEST_MODE, False, ["0.0%", "0.0%"]),
-    ],
+    ("entered_ns", "slept_ns", "shares"), [(500_000_000, -1, ["50.0%", "0.0%"]), (-1, 250_000_000, ["0.0%", "75.0%"])]
 )
-def test_an_entry_or_a_sleep_that_has_not_ended_counts(mode: VcpuMode, asleep: bool, shares: list[str]) -> None:
-    vm = FakeVm(VcpuStats(), mode=mode, asleep=asleep)
+def test_an_entry_or_a_sleep_that_has_not_ended_counts(entered_ns: int, slept_ns: int, shares: list[str]) -> None:
+    stats = VcpuStats()
+    vm = FakeVm(stats)
     before = Snapshot.of(vm.observed)
-    vm.now_ns = 1_000_000_000
-    assert growth_table("vm0", "running", before, Snapshot.of(vm.observed), 0).split()[-13:-11] == shares
+    vm.now_ns, stats.entered_ns, stats.slept_ns = 1_000_000_000, entered_ns, slept_ns
+    assert growth_table("vm0", "running", before, Snapshot.of(vm.observed), 0).splitlines()[-1].split()[1:3] == shares
 
 
 def test_a_large_machine_is_one_line() -> None:
@@ -128,7 +123,7 @@ def test_no_line_is_wider_than_the_table(count: int, ns: int) -> None:
     stats.exits_by_reason = [count] * len(ExitReason)
     vm = FakeVm(VcpuStats(), VcpuStats())
     before = Snapshot.of(vm.observed)
-    vm.vcpus = [SimpleNamespace(stats=stats, mode=VcpuMode.IN_GUEST_MODE, asleep=False)] * 2
+    vm.vcpus = [SimpleNamespace(stats=stats)] * 2
     vm.now_ns = ns
     text = growth_table("vm0", "running", before, Snapshot.of(vm.observed), 0)
     assert {len(line) for line in text.splitlines()[1:]} == {WIDTH}
