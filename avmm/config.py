@@ -12,11 +12,12 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from avmm.config_errors import from_validation, in_places, in_syntax, shown
 from avmm.errors import ConfigError
-from avmm.memory import PAGE_SIZE
 from avmm.toml_places import key_lines
 
 MAX_VCPUS = 512
 """KVM's own limit on arm64; an architecture or its interrupt controller may allow fewer."""
+MEMORY_UNIT = 4096
+"""Guest memory comes in multiples of this many bytes: the smallest page."""
 MAX_MEMORY_BYTES = 1 << 40
 _SIZE_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _PLUGIN_TABLES = ("arch", "engine")
@@ -43,9 +44,9 @@ def parse_size(value: object) -> int:
         size = int(match[1]) * _SIZE_UNITS[match[2]]
     else:
         raise ValueError(f"{shown(value)} is not a size: a whole number of bytes, or a string like '256M' (K, M, G)")
-    if not 0 < size <= MAX_MEMORY_BYTES or size % PAGE_SIZE:
+    if not 0 < size <= MAX_MEMORY_BYTES or size % MEMORY_UNIT:
         raise ValueError(
-            f"{shown(value)} is not a multiple of {PAGE_SIZE} bytes between {PAGE_SIZE} and {MAX_MEMORY_BYTES >> 30}G"
+            f"{shown(value)} is not a multiple of {MEMORY_UNIT} bytes between {MEMORY_UNIT} and {MAX_MEMORY_BYTES >> 30}G"
         )
     return size
 
