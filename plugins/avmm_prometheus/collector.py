@@ -15,6 +15,8 @@ from prometheus_client.registry import Collector
 from avmm.plugin import BUCKETS, ConfigError, Figure, FigureKind, FigureValue, Histogram, ObservedVm
 from avmm_prometheus.metrics import NS_PER_S, VCPU_METRICS, VM_METRICS, Metric, Subject, VcpuOf
 
+BUILD_INFO = "The version of avmm."
+SCRAPE_FAILURES = "Times the figures of a plugin could not be read."
 FINEST_BUCKET = 8
 """The first bucket that is shown, 2**8 ns; what is below is shown in it. Waking a thread takes longer than that."""
 _BOUNDS = tuple((index, repr((1 << index) / NS_PER_S)) for index in range(FINEST_BUCKET, BUCKETS - 1))
@@ -142,9 +144,7 @@ class VmCollector(Collector):
             sheet.add(VCPU_METRICS, vcpus, ("vm", "vcpu"))
             for vm in self._vms:
                 self._add_figures(sheet, vm)
-            failures = CounterMetricFamily(
-                "avmm_scrape_failures", "Times the figures of a plugin could not be read.", labels=("vm",)
-            )
+            failures = CounterMetricFamily("avmm_scrape_failures", SCRAPE_FAILURES, labels=("vm",))
             for vm in self._vms:
                 failures.add_metric((vm.name,), self._failures.get(vm.name, 0))
         return (_build_info(), failures, *sheet.families.values())
@@ -173,4 +173,4 @@ def _build_info() -> Family:
         installed = version("avmm")
     except PackageNotFoundError:  # run from a source tree
         installed = "unknown"
-    return InfoMetricFamily("avmm_build", "The version of avmm.", {"version": installed})
+    return InfoMetricFamily("avmm_build", BUILD_INFO, {"version": installed})
