@@ -48,6 +48,16 @@ class _Logger:
     debug = info = warning = error = critical = exception = msg
 
 
+_TOLD = {"guest crashed", "vm failed"}
+"""Events that the command ends with, and then tells of in a line of its own."""
+
+
+def _without_told(_logger: object, _level: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    if event["event"] in _TOLD:
+        raise structlog.DropEvent
+    return event
+
+
 def configure(level: str) -> None:
     """Show events of `level` (a key of `LEVELS`) and above."""
     stream = Diagnostics()
@@ -58,6 +68,7 @@ def configure(level: str) -> None:
         renderer = structlog.dev.ConsoleRenderer(pad_event_to=16)
     structlog.configure(
         processors=[
+            *([_without_told] if LEVELS[level] >= logging.WARNING else []),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="%H:%M:%S.%f", utc=False),
             renderer,

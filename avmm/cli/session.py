@@ -53,12 +53,13 @@ class Session:
             loop.add_signal_handler(number, self._end, code)
         try:
             with RawTerminal(self._stdin) as terminal:
+                loop.add_signal_handler(signal.SIGCONT, terminal.again)
                 code, report = await self._run_vm(terminal)
         except ConfigError as error:
             raise self._config.located(error) from None
         finally:
             self._output.close()
-            for number in _SIGNALS:
+            for number in (*_SIGNALS, signal.SIGCONT):
                 loop.remove_signal_handler(number)
         if self._output.dropped:
             self._say(f"avmm: {self._output.dropped} bytes of console output were dropped: nobody read them in time\n")

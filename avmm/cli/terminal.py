@@ -34,6 +34,13 @@ class RawTerminal:
         if self._fd is None or not _in_foreground(self._fd):
             return self
         self._before = termios.tcgetattr(self._fd)
+        self.again()
+        return self
+
+    def again(self) -> None:
+        """Make the terminal raw once more: while we were stopped, the shell had it its own way."""
+        if self._before is None or self._fd is None:
+            return
         raw = termios.tcgetattr(self._fd)
         _clear(raw, _IFLAG, termios.BRKINT | termios.ICRNL | termios.IGNCR | termios.INLCR | termios.ISTRIP | termios.IXON)
         _clear(raw, _LFLAG, termios.ECHO | termios.ECHONL | termios.ICANON | termios.IEXTEN | termios.ISIG)
@@ -41,7 +48,6 @@ class RawTerminal:
         assert isinstance(control, list)
         control[termios.VMIN], control[termios.VTIME] = 1, 0
         termios.tcsetattr(self._fd, termios.TCSANOW, raw)
-        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         before, self._before = self._before, None

@@ -23,8 +23,7 @@ from tests.unit.cli.command import PATIENCE_S, Avmm
 def test_the_guests_end_is_the_exit_status(avmm: Avmm, command: str, code: int, error: str) -> None:
     done = avmm("run", avmm.guest(["print hello", command]))
     assert (done.returncode, done.stdout) == (code, "hello\n")
-    assert [line for line in done.stderr.splitlines() if line.startswith("avmm")] == ([error] if error else [])
-    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines() == ([error] if error else [])
 
 
 def test_a_clean_run_says_nothing_of_its_own(avmm: Avmm) -> None:

@@ -46,9 +46,12 @@ class Screen:
 
     def end(self) -> tuple[int, bool]:
         """Wait for the end: the exit status, and whether the terminal is as it was."""
-        while self.process.poll() is None:
-            if select.select([self._keys], [], [], 0.01)[0]:
-                self.text += os.read(self._keys, 4096)
+        ended = os.pidfd_open(self.process.pid)
+        while ended not in (ready := select.select([self._keys, ended], [], [], PATIENCE_S)[0]):
+            assert ready, self.text
+            self.text += os.read(self._keys, 4096)
+        os.close(ended)
+        self.process.wait()
         while select.select([self._keys], [], [], 0)[0]:
             self.text += os.read(self._keys, 4096)
         return self.process.returncode, termios.tcgetattr(self._terminal) == self.before
@@ -57,6 +60,10 @@ class Screen:
     def is_raw(self) -> bool:
         lflag = termios.tcgetattr(self._terminal)[3]
         return not lflag & (termios.ICANON | termios.ECHO | termios.ISIG)
+
+    def cook(self) -> None:
+        """Put the terminal back as a shell does when its job has stopped."""
+        termios.tcsetattr(self._terminal, termios.TCSANOW, self.before)
 
     def close(self) -> None:
         self.process.kill()
@@ -117,6 +124,19 @@ def test_the_terminal_is_restored_after_a_signal(start: Start, number: signal.Si
     screen = start("spin", options=("--loop", loop))
     screen.process.send_signal(number)
     assert screen.end() == (128 + number, True)
+
+
+def test_the_terminal_is_raw_again_after_a_stop(start: Start) -> None:
+    screen = start("echo", "off")
+    screen.process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, screen.process.pid, os.WSTOPPED)
+    screen.cook()
+    screen.process.send_signal(signal.SIGCONT)
+    screen.type(b"a")
+    screen.until(b"<61>")
+    assert screen.is_raw
+    screen.type(b"q")
+    assert screen.end() == (0, True)
 
 
 @pytest.mark.parametrize(("command", "code"), [("fault", 3), ("raise", 1), ("off", 0)])
