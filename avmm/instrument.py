@@ -40,7 +40,8 @@ class Histogram:
 
     def count(self, ns: int) -> None:
         """Count one duration."""
-        self.buckets[min(ns.bit_length(), BUCKETS - 1)] += 1
+        bucket = ns.bit_length()
+        self.buckets[bucket if bucket < BUCKETS else -1] += 1
         self.sum_ns += ns
 
 

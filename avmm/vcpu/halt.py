@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from avmm.vcpu.mode import Tracepoint
-from avmm.vcpu.requests import Request
+from avmm.vcpu.requests import UNHALT, Request
 from avmm.vcpu.waitqueue import WaitQueue
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Sleep:
         """Look at what ends a block, in the kernel's order; UNHALT is made only for the first (kvm_vcpu_check_block)."""
         vcpu = self._vcpu
         if self.runnable():
-            vcpu.make_request(Request.UNHALT)
+            vcpu.make_request(UNHALT)
             return True
         if vcpu.arch.pending_timer():
             return True
@@ -157,6 +157,6 @@ class Sleep:
     def _off_the_queue(self) -> None:
         """Get off the queue, unless a waker has taken us off already."""
         vcpu = self._vcpu
-        if self.queue.occupied:
+        if self.queue.waiter is not None:
             with vcpu.lock:
                 self.queue.take()

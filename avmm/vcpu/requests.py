@@ -49,6 +49,10 @@ class Request(IntEnum):
     """Make sure the vCPU has left the guest; nothing is left pending."""
 
 
+# Looking a member up in its enum takes longer than what is done with it; this one is made and cleared at every halt.
+UNHALT = int(Request.UNHALT)
+
+
 def arch_request(number: int, flags: int = 0) -> int:
     """The architecture's own request `number` (0 to 55) with `flags`; RequestError beyond (KVM_ARCH_REQ_FLAGS)."""
     if not 0 <= number < NUMBERS - ARCH_BASE:

@@ -19,7 +19,7 @@ from avmm.vcpu.halt import HaltPoll, Sleep
 from avmm.vcpu.kicker import make_vcpus_request
 from avmm.vcpu.mode import Tracepoint, VcpuMode
 from avmm.vcpu.posted import PostedWord
-from avmm.vcpu.requests import NO_ACTION, REQUEST_MASK, Request, request_bit
+from avmm.vcpu.requests import NO_ACTION, REQUEST_MASK, UNHALT, Request, request_bit
 
 if TYPE_CHECKING:
     from avmm.slot import Slot
@@ -178,21 +178,23 @@ class Vcpu:
 
         `kicked` counts it as what a kick came to.
         """
-        if not self.sleep.queue.occupied:
+        queue = self.sleep.queue
+        if queue.waiter is None:
             return False
         with self.lock:
-            waiter = self.sleep.queue.take()
+            waiter = queue.take()
             if waiter is None:
                 return False
             self.stats.wakeups += 1
-            self.stats.kicks[KickAction.WAKEUP] += kicked
-        self.sleep.queue.resume(waiter)
+            if kicked:
+                self.stats.kicks[_WAKEUP] += 1
+        queue.resume(waiter)
         return True
 
     @property
     def asleep(self) -> bool:
         """True while the vCPU sleeps on its wait queue: halted, paused or powered off. Any thread."""
-        return self.sleep.queue.occupied
+        return self.sleep.queue.waiter is not None
 
     def power_off(self) -> None:
         """Keep the vCPU from running until `power_on()` (PSCI CPU_OFF, KVM_MP_STATE_STOPPED). Any thread."""
@@ -353,7 +355,7 @@ class Vcpu:
                 await self.sleep.halt(deadline_ns)
                 # Receiver and requester are the same thread here, so the request may go at once ("Clearing Requests"); left
                 # standing it would refuse the next entry.
-                self.clear_request(Request.UNHALT)
+                self.clear_request(UNHALT)
             case Yielded():
                 await asyncio.sleep(0)
             case Debug(pc):
@@ -364,6 +366,7 @@ class Vcpu:
                 assert_never(exit_)
 
 
+_WAKEUP = int(KickAction.WAKEUP)
 _VM_DEAD = request_bit(Request.VM_DEAD)
 _SLEEP = request_bit(Request.SLEEP)
 _LOOP_HANDLES = _VM_DEAD | _SLEEP
