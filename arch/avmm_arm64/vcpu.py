@@ -124,7 +124,8 @@ class Arm64Vcpu(ArchVcpu):
     def tlb_flush_all(self) -> None:
         # Not waited for: a vCPU that is in the guest leaves it for this, one that is not handles the request before it enters.
         for vcpu in self._vm.vcpus:
-            if vcpu is not self._vcpu:
+            # One that has not flushed yet will do so later than now: that covers this invalidation too.
+            if vcpu is not self._vcpu and not vcpu.test_request(Request.TLB_FLUSH):
                 vcpu.make_request_and_kick(Request.TLB_FLUSH)
 
     # sysregs.Owner

@@ -81,6 +81,9 @@ class FakeVcpu:
     def in_own_thread(self) -> bool:
         return self.own_thread
 
+    def test_request(self, request: int) -> bool:
+        return request in self.kicked
+
     def make_request(self, request: int) -> None:
         self.made.append(request)
 

@@ -210,6 +210,12 @@ class TestRequests:
         machine.parts[1].tlb_flush_all()
         assert [vcpu.kicked for vcpu in machine.vm.fakes] == [[Request.TLB_FLUSH], [], [Request.TLB_FLUSH]]
 
+    def test_a_tlb_flush_that_is_pending_serves_the_next_too(self) -> None:
+        machine = FakeMachine(vcpus=3)
+        machine.vm.fakes[0].kicked.append(Request.TLB_FLUSH)
+        machine.parts[1].tlb_flush_all()
+        assert [vcpu.kicked for vcpu in machine.vm.fakes] == [[Request.TLB_FLUSH], [], [Request.TLB_FLUSH]]
+
 
 class TestBootMistakes:
     def test_no_room(self, machine: FakeMachine) -> None:
