@@ -46,7 +46,8 @@ TRUSTED_OS_NOT_PRESENT = 2
 
 _WITH_SMC64 = {Function.CPU_SUSPEND, Function.CPU_ON, Function.AFFINITY_INFO, Function.SYSTEM_RESET2}
 _SMCCC_VERSION = 0x8000_0000
-_IMPLEMENTED = {*Function, *(function | _SMC64 for function in _WITH_SMC64), _SMCCC_VERSION}
+"""PSCI_FEATURES tells of this one too (DEN 0022 section 5.15)."""
+_AFFINITY_SHIFTS = (0, 8, 16, 32)
 
 
 class PsciCpu(Protocol):
@@ -74,43 +75,42 @@ class Psci:
 
     def __init__(self, cpus: Sequence[PsciCpu], system_event: Callable[[SystemEvent, str], None]) -> None:
         self._cpus, self._system_event = cpus, system_event
+        calls: dict[Function, Callable[[PsciCpu, int, int, int], int]] = {
+            Function.VERSION: lambda *_: VERSION,
+            # Standby, also where a power-down was asked for. It may end for any reason, so it ends at once.
+            Function.CPU_SUSPEND: lambda *_: Result.SUCCESS,
+            Function.CPU_OFF: self._cpu_off,
+            Function.CPU_ON: self._cpu_on,
+            Function.AFFINITY_INFO: self._affinity_info,
+            Function.MIGRATE_INFO_TYPE: lambda *_: TRUSTED_OS_NOT_PRESENT,
+            Function.SYSTEM_OFF: lambda *_: self._system(SystemEvent.SHUTDOWN, "SYSTEM_OFF"),
+            Function.SYSTEM_RESET: lambda *_: self._system(SystemEvent.RESET, "SYSTEM_RESET"),
+            Function.SYSTEM_RESET2: self._system_reset2,
+            Function.FEATURES: self._features,
+        }
+        self._calls = {int(function): call for function, call in calls.items()}
+        self._calls |= {function | _SMC64: calls[function] for function in _WITH_SMC64}
 
-    def call(self, caller: PsciCpu, function: int, arguments: tuple[int, int, int]) -> int:
+    def call(self, caller: PsciCpu, function: int, first: int, second: int, third: int) -> int:
         """Carry out `function` with x1 to x3; the result for x0, NOT_SUPPORTED for what is not PSCI."""
-        first, second, third = arguments if function & _SMC64 else [value & 0xFFFF_FFFF for value in arguments]
-        if function not in _IMPLEMENTED:
+        call = self._calls.get(function)
+        if call is None:
             return Result.NOT_SUPPORTED
-        match function & ~_SMC64:
-            case Function.VERSION:
-                return VERSION
-            case Function.CPU_SUSPEND:
-                # Standby, also where a power-down was asked for. It may end for any reason, so it ends at once.
-                return Result.SUCCESS
-            case Function.CPU_OFF:
-                caller.turn_off()
-                return Result.SUCCESS
-            case Function.CPU_ON:
-                return self._cpu_on(first, second, third)
-            case Function.AFFINITY_INFO:
-                return self._affinity_info(first, second)
-            case Function.MIGRATE_INFO_TYPE:
-                return TRUSTED_OS_NOT_PRESENT
-            case Function.SYSTEM_OFF:
-                self._system_event(SystemEvent.SHUTDOWN, "SYSTEM_OFF")
-            case Function.SYSTEM_RESET:
-                self._system_event(SystemEvent.RESET, "SYSTEM_RESET")
-            case Function.SYSTEM_RESET2:
-                if first and not first & _VENDOR_RESET:
-                    return Result.INVALID_PARAMETERS
-                self._system_event(SystemEvent.RESET, f"SYSTEM_RESET2 {first & 0xFFFF_FFFF:#x}")
-            case Function.FEATURES:
-                return Result.SUCCESS if first & 0xFFFF_FFFF in _IMPLEMENTED else Result.NOT_SUPPORTED
-            case _:
-                return Result.NOT_SUPPORTED
-        # Seen only by a guest that is made to run on after its system event.
-        return Result.INTERNAL_FAILURE
+        if not function & _SMC64:
+            return call(caller, first & 0xFFFF_FFFF, second & 0xFFFF_FFFF, third & 0xFFFF_FFFF)
+        return call(caller, first, second, third)
 
-    def _cpu_on(self, target: int, entry: int, context: int) -> int:
+    def _features(self, caller: PsciCpu, function: int, *_: int) -> int:
+        """PSCI_FEATURES (DEN 0022 section 5.15)."""
+        known = function in self._calls or function == _SMCCC_VERSION
+        return Result.SUCCESS if known else Result.NOT_SUPPORTED
+
+    def _cpu_off(self, caller: PsciCpu, *_: int) -> int:
+        """CPU_OFF (DEN 0022 section 5.5)."""
+        caller.turn_off()
+        return Result.SUCCESS
+
+    def _cpu_on(self, caller: PsciCpu, target: int, entry: int, context: int) -> int:
         """CPU_ON (DEN 0022 section 5.6)."""
         for cpu in self._cpus:
             if cpu.mpidr & AFFINITY_MASK == target:
@@ -120,13 +120,23 @@ class Psci:
                 return Result.SUCCESS
         return Result.INVALID_PARAMETERS
 
-    def _affinity_info(self, target: int, level: int) -> int:
+    def _affinity_info(self, caller: PsciCpu, target: int, level: int, *_: int) -> int:
         """AFFINITY_INFO (DEN 0022 section 5.7): ON when any vCPU that shares the affinity from `level` up is on."""
         if target & ~AFFINITY_MASK or level > 3:
             return Result.INVALID_PARAMETERS
-        shifts = (0, 8, 16, 32)
-        mask = AFFINITY_MASK & ~((1 << shifts[level]) - 1)
+        mask = AFFINITY_MASK & ~((1 << _AFFINITY_SHIFTS[level]) - 1)
         matching = [cpu for cpu in self._cpus if cpu.mpidr & mask == target & mask]
         if not matching:
             return Result.INVALID_PARAMETERS
         return AFFINITY_OFF if all(cpu.is_off for cpu in matching) else AFFINITY_ON
+
+    def _system_reset2(self, caller: PsciCpu, kind: int, *_: int) -> int:
+        """SYSTEM_RESET2 (DEN 0022 section 5.12): a warm reset (0), or a vendor's own (bit 31)."""
+        if kind and not kind & _VENDOR_RESET:
+            return Result.INVALID_PARAMETERS
+        return self._system(SystemEvent.RESET, f"SYSTEM_RESET2 {kind & 0xFFFF_FFFF:#x}")
+
+    def _system(self, event: SystemEvent, detail: str) -> int:
+        """The whole machine goes down; the result is seen only by a guest that is made to run on."""
+        self._system_event(event, detail)
+        return Result.INTERNAL_FAILURE

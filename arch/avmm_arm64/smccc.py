@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
-
 from avmm.plugin import Hypercall
 from avmm_arm64.psci import Psci, PsciCpu
 
-NOT_SUPPORTED = -1
-
-
-class Smccc(IntEnum):
-    """Function identifiers of the Arm Architecture Calls (DEN 0028 section 7)."""
-
-    VERSION = 0x8000_0000
-    ARCH_FEATURES = 0x8000_0001
-
-
+VERSION = 0x8000_0000
+"""SMCCC_VERSION (DEN 0028 7.2)."""
+ARCH_FEATURES = 0x8000_0001
+"""SMCCC_ARCH_FEATURES (DEN 0028 7.3)."""
 SMCCC_1_1 = 0x1_0001
+NOT_SUPPORTED = -1
 
 
 def dispatch(call: Hypercall, cpu: PsciCpu, psci: Psci) -> None:
@@ -29,14 +22,14 @@ def dispatch(call: Hypercall, cpu: PsciCpu, psci: Psci) -> None:
     if call.immediate:
         call.result(0, NOT_SUPPORTED)
         return
-    match call.argument(0) & 0xFFFF_FFFF:
-        case Smccc.VERSION:
-            result = SMCCC_1_1
-        case Smccc.ARCH_FEATURES:
-            known = call.argument(1) & 0xFFFF_FFFF in (Smccc.VERSION, Smccc.ARCH_FEATURES)
-            result = 0 if known else NOT_SUPPORTED
-        case function:
-            result = psci.call(cpu, function, (call.argument(1), call.argument(2), call.argument(3)))
+    function = call.argument(0) & 0xFFFF_FFFF
+    if function == VERSION:
+        result = SMCCC_1_1
+    elif function == ARCH_FEATURES:
+        result = 0 if call.argument(1) & 0xFFFF_FFFF in (VERSION, ARCH_FEATURES) else NOT_SUPPORTED
+    else:
+        result = psci.call(cpu, function, call.argument(1), call.argument(2), call.argument(3))
     call.result(0, result)
-    for index in (1, 2, 3):
-        call.result(index, 0)
+    call.result(1, 0)
+    call.result(2, 0)
+    call.result(3, 0)
