@@ -1,0 +1,30 @@
+"""`python -m tests.benchmarks`: every benchmark, one table; exits with 1 when a goal is missed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Callable, Coroutine
+
+import structlog
+import uvloop
+
+from tests.benchmarks import exits, guests, metrics, requests
+from tests.benchmarks.table import Row, render
+
+
+def main() -> int:
+    """Run them one after the other: they would disturb each other."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    on_uvloop: list[Callable[[], Coroutine[None, None, list[Row]]]] = [requests.run, requests.crowd, exits.run, metrics.run]
+    rows = asyncio.run(requests.run())
+    for benchmark in on_uvloop:
+        rows += uvloop.run(benchmark())
+    rows += guests.run()
+    print(render(rows))
+    return int(any(row.met is False for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
