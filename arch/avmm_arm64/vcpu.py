@@ -136,7 +136,7 @@ class Arm64Vcpu(ArchVcpu):
 
     def undefined_register(self, name: str) -> None:
         """Count an access to a register that this machine does not have."""
-        self._vm.guest_fault("system register", f"vcpu {self.index}: {name} does not exist")
+        self._vm.guest_fault("sysreg", f"vcpu {self.index}: {name} does not exist")
 
     # psci.PsciCpu
 

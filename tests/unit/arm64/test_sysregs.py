@@ -89,7 +89,7 @@ def test_absent_registers_are_undefined_and_counted_by_name(machine: FakeMachine
         machine.mrs(0, name)
     with pytest.raises(Undefined):
         machine.msr(0, name, 0)
-    assert [kind for kind, _ in machine.vm.faults] == ["system register"] * 2
+    assert [kind for kind, _ in machine.vm.faults] == ["sysreg"] * 2
     assert all(name in detail for _, detail in machine.vm.faults)
 
 
