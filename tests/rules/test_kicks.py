@@ -60,6 +60,7 @@ async def test_r11_an_ipi_goes_only_to_guest_mode(scripted_vm, slot, point, acti
     vcpu, actions = vm.vcpus[0], []
     vm.at(0, point, lambda: (vcpu.make_request(WORK), actions.append(in_thread(lambda: kick(vcpu)))))
     if point is Tracepoint.READING:
+
         def read() -> None:
             with vcpu.reading_shadow_page_tables():
                 pass

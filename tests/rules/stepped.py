@@ -1,0 +1,211 @@
+"""A real vCPU whose shared attributes stop the explorer: its code is avmm's own, only the accesses are watched."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from types import ModuleType
+
+from avmm.clock import VirtualClock
+from avmm.exits import KICKED, Exit
+from avmm.testing import ToyRequest
+from avmm.vcpu import kicker as real_kicker
+from avmm.vcpu import posted as real_posted
+from avmm.vcpu import vcpu as real_vcpu
+from avmm.vcpu import waitqueue as real_waitqueue
+from avmm.vcpu.mode import VcpuMode
+from avmm.vcpu.vcpu import Vcpu
+from tests.rules.interleave import SteppedLock, Stepper
+
+
+class Modules:
+    """The modules under check; a mutant's in place of the real ones, where a test asks for it."""
+
+    def __init__(self, **replaced: ModuleType) -> None:
+        self.vcpu: ModuleType = replaced.get("vcpu", real_vcpu)
+        self.kicker: ModuleType = replaced.get("kicker", real_kicker)
+        self.posted: ModuleType = replaced.get("posted", real_posted)
+        self.halt: ModuleType | None = replaced.get("halt")
+
+
+REAL = Modules()
+
+
+class SteppedEngine:
+    """An engine whose guest spins until kicked."""
+
+    def __init__(self, stepper: Stepper) -> None:
+        self._stepper = stepper
+        self.kicked = False
+        self.in_guest = False
+        self.instructions = 0
+
+    def kick(self) -> None:
+        self._stepper.step("engine.kick")
+        self.kicked = True
+
+    def clear_kick(self) -> None:
+        self._stepper.step("engine.clear_kick")
+        self.kicked = False
+
+    def enter(self, budget: int = 0) -> Exit:
+        self._stepper.step("engine.enter")
+        self.in_guest = not self.kicked
+        self._stepper.step("engine.exit", lambda: self.kicked)
+        self.in_guest = self.kicked = False
+        return KICKED
+
+
+class SteppedArch:
+    """An architecture that does nothing, and is runnable when it is told so."""
+
+    def __init__(self, stepper: Stepper) -> None:
+        self._stepper = stepper
+        self.irq = False
+        self.flushed_irq = False
+
+    def raise_irq(self) -> None:
+        self._stepper.step("raise irq")
+        self.irq = True
+
+    def flush_hwstate(self) -> None:
+        self._stepper.step("flush irq")
+        self.flushed_irq = self.irq
+
+    def sync_hwstate(self) -> None:
+        pass
+
+    def runnable(self) -> bool:
+        self._stepper.step("look at irq")
+        return self.irq
+
+    def pending_timer(self) -> bool:
+        return False
+
+    def blocking(self) -> None:
+        pass
+
+    def unblocking(self) -> None:
+        pass
+
+
+class SyncSlot:
+    """A slot on the calling thread."""
+
+    async def acquire(self, vcpu: Vcpu) -> None:
+        pass
+
+    def release(self, vcpu: Vcpu) -> None:
+        pass
+
+    async def enter(self, vcpu: Vcpu) -> Exit:
+        return vcpu.enter_guest()
+
+
+class SteppedFuture:
+    """What a sleeper awaits."""
+
+    def __init__(self) -> None:
+        self._done = False
+
+    def done(self) -> bool:
+        return self._done
+
+    def set_result(self, result: None) -> None:
+        self._done = True
+
+    def __await__(self):
+        while not self._done:
+            yield self
+
+
+class SteppedLoop:
+    """An event loop of the sleeper's, as its wait queue uses it."""
+
+    def create_future(self) -> SteppedFuture:
+        return SteppedFuture()
+
+    def call_soon_threadsafe(self, callback: Callable[..., object], *args: object) -> None:
+        callback(*args)
+
+
+class Host:
+    """The VM."""
+
+    clock = VirtualClock()
+
+
+def stepped_vcpu(stepper: Stepper, modules: Modules = REAL) -> Vcpu:
+    """A vCPU whose every shared access is a step."""
+    base = modules.vcpu.Vcpu
+
+    def watched(name: str, *, locked: str) -> property:
+        """A property over the slot `name`: no step for the accesses `locked` ("r", "w") while the lock is held."""
+        slot = base.__dict__[name]
+
+        def get(self: Vcpu) -> object:
+            if not ("r" in locked and self.lock.held()):
+                stepper.step(f"read {name}")
+            return slot.__get__(self)
+
+        def put(self: Vcpu, value: object) -> None:
+            if stepper.side() is not None and not ("w" in locked and self.lock.held()):
+                stepper.step(f"write {name} = {value!r}")
+            slot.__set__(self, value)
+
+        return property(get, put)
+
+    class SteppedVcpu(base):  # type: ignore[misc, valid-type]
+        # Everybody takes the lock for the mode, so that under the lock nothing comes between; the requests are read without it.
+        mode = watched("mode", locked="rw")
+        _requests = watched("_requests", locked="r")
+        powered_off = watched("powered_off", locked="")
+
+    class SteppedQueue(real_waitqueue.WaitQueue):
+        @property
+        def _waiter(self) -> object:
+            if not vcpu.lock.held():
+                stepper.step("read waiter")
+            return self.__dict__["waiter"]
+
+        @_waiter.setter
+        def _waiter(self, value: object) -> None:
+            if stepper.side() is not None:
+                stepper.step("write waiter")
+            self.__dict__["waiter"] = value
+
+    vcpu = SteppedVcpu.__new__(SteppedVcpu)
+    vcpu.lock = SteppedLock(stepper)
+    handlers = {ToyRequest.IRQ_PENDING: _nothing, ToyRequest.WORK: _nothing}
+    vcpu.__init__(0, Host(), handlers, {})
+    vcpu.lock = SteppedLock(stepper)
+    if modules.halt is not None:
+        vcpu.sleep = modules.halt.Sleep(vcpu)
+    queue = SteppedQueue()
+    queue._loop = SteppedLoop()  # type: ignore[assignment]
+    vcpu.sleep.queue = queue
+    vcpu.arch = SteppedArch(stepper)  # type: ignore[assignment]
+    vcpu.engine = SteppedEngine(stepper)  # type: ignore[assignment]
+    vcpu.slot = SyncSlot()  # type: ignore[assignment]
+    return vcpu
+
+
+def _nothing(vcpu: Vcpu) -> None:
+    pass
+
+
+def drive(coroutine: Coroutine[object, object, object], stepper: Stepper) -> object:
+    """Run `coroutine` on the calling side; where it sleeps, the side waits for its future."""
+    try:
+        while True:
+            waiting = coroutine.send(None)
+            if isinstance(waiting, SteppedFuture):
+                stepper.step("sleep", waiting.done)
+            else:  # asyncio.sleep(0)
+                assert not asyncio.isfuture(waiting)
+                stepper.step("yield")
+    except StopIteration as stop:
+        return stop.value
+
+
+__all__ = ["REAL", "Modules", "SteppedEngine", "VcpuMode", "drive", "stepped_vcpu"]

@@ -1,0 +1,220 @@
+"""The Dekker pair of mode and requests, and its relatives, through every interleaving of the real code's steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from avmm import NO_WAKEUP, WAIT, Request
+from avmm.testing import ToyRequest
+from avmm.vcpu.vcpu import Vcpu
+from tests.rules.interleave import Side, Stepper, explore
+from tests.rules.stepped import REAL, Modules, drive, stepped_vcpu
+
+WORK = ToyRequest.WORK
+FLAGS = [0, NO_WAKEUP, WAIT, NO_WAKEUP | WAIT]
+
+
+def entering(modules: Modules = REAL, request: int = WORK, times: int = 1):
+    """One entry into the guest, against a requester."""
+
+    def scenario(stepper: Stepper):
+        vcpu = stepped_vcpu(stepper, modules)
+
+        def requester() -> None:
+            for _ in range(times):
+                acks = modules.kicker.make_vcpus_request((vcpu,), request)
+                if request & WAIT:
+                    stepper.step("wait", lambda: acks.complete)
+                    assert not vcpu.engine.in_guest, "acknowledged, and still in the guest"
+
+        def check(stuck: Sequence[str]) -> None:
+            lost = vcpu.engine.in_guest and vcpu._requests != 0
+            assert not lost, "in the guest with a request pending, and no kick on its way"
+            assert "requester" not in stuck, "the requester waits for an acknowledgement that does not come"
+
+        return [Side("vcpu", lambda: drive(vcpu._enter(), stepper)), Side("requester", requester)], check
+
+    return scenario
+
+
+@pytest.mark.parametrize("flags", FLAGS)
+def test_r45_r46_no_interleaving_loses_a_request(flags):
+    assert explore(entering(request=WORK | flags)) > 100
+
+
+def test_r45_two_requests_in_a_row():
+    assert explore(entering(times=2)) > 500
+
+
+def test_r45_two_requesters():
+    """Only one of them sends the IPI, and that is enough for both."""
+
+    def scenario(stepper: Stepper):
+        vcpu = stepped_vcpu(stepper)
+        vcpu.mode = vcpu.mode.IN_GUEST_MODE
+        vcpu.engine.in_guest = True
+        ipis: list[int] = []
+
+        def requester(request: int) -> None:
+            ipis.append(REAL.kicker.make_vcpus_request((vcpu,), request).ipis)
+
+        def guest() -> None:
+            stepper.step("engine.exit", lambda: vcpu.engine.kicked)
+            vcpu._now_outside()
+
+        def check(stuck: Sequence[str]) -> None:
+            assert not stuck
+            assert sorted(ipis) == [0, 1]
+
+        sides = [Side("guest", guest), Side("a", lambda: requester(WORK)), Side("b", lambda: requester(ToyRequest.IRQ_PENDING))]
+        return sides, check
+
+    assert explore(scenario) > 100
+
+
+def test_r08_the_request_is_made_before_the_kick_looks():
+    trails: list[list[str]] = []
+
+    def scenario(stepper: Stepper):
+        vcpu = stepped_vcpu(stepper)
+        vcpu.mode = vcpu.mode.IN_GUEST_MODE
+
+        def check(stuck: Sequence[str]) -> None:
+            trails.append(stepper.trail)
+
+        return [Side("requester", lambda: REAL.kicker.make_vcpus_request((vcpu,), WORK))], check
+
+    explore(scenario)
+    (trail,) = trails
+    wrote = next(index for index, step in enumerate(trail) if "write _requests" in step)
+    looked = [index for index, step in enumerate(trail) if "read waiter" in step or "engine.kick" in step]
+    assert looked
+    assert all(wrote < index for index in looked)
+    assert trail[wrote + 1 :].count("requester: lock") == 1  # under which the mode is read
+
+
+def test_r48_the_mode_is_read_anew_under_the_lock_each_time():
+    """Two kicks, the vCPU leaving and entering between them: each acts on the mode it finds."""
+    actions = []
+
+    def scenario(stepper: Stepper):
+        vcpu = stepped_vcpu(stepper)
+        for mode in (vcpu.mode.IN_GUEST_MODE, vcpu.mode.OUTSIDE_GUEST_MODE, vcpu.mode.IN_GUEST_MODE):
+            vcpu.mode = mode
+            actions.append(REAL.kicker.kick(vcpu).name)
+            vcpu.engine.kicked = False
+
+        def check(stuck: Sequence[str]) -> None:
+            pass
+
+        return [], check
+
+    explore(scenario)
+    assert actions == ["IPI", "NOTHING", "IPI"]
+
+
+def halting(modules: Modules = REAL, way: str = "irq"):
+    """A vCPU that goes to sleep, against somebody who gives it something to run for."""
+
+    def scenario(stepper: Stepper):
+        vcpu = stepped_vcpu(stepper, modules)
+
+        def waker() -> None:
+            match way:
+                case "irq":
+                    vcpu.arch.raise_irq()
+                    modules.kicker.make_vcpus_request((vcpu,), ToyRequest.IRQ_PENDING)
+                case "dead":
+                    modules.kicker.make_vcpus_request((vcpu,), Request.VM_DEAD)
+                case "unblock":
+                    modules.kicker.make_vcpus_request((vcpu,), Request.UNBLOCK)
+
+        def check(stuck: Sequence[str]) -> None:
+            assert not stuck, "asleep with something to run for"
+
+        return [Side("sleeper", lambda: drive(vcpu.sleep.block(), stepper)), Side("waker", waker)], check
+
+    return scenario
+
+
+@pytest.mark.parametrize("way", ["irq", "dead", "unblock"])
+def test_r60_no_interleaving_loses_a_wake_up(way):
+    assert explore(halting(way=way)) > 100
+
+
+def test_power_on_is_not_lost_either():
+    def scenario(stepper: Stepper):
+        vcpu = stepped_vcpu(stepper)
+        vcpu.powered_off = True
+
+        def check(stuck: Sequence[str]) -> None:
+            assert not stuck, "asleep, and powered on"
+
+        return [Side("sleeper", lambda: drive(vcpu.sleep.while_off(), stepper)), Side("psci", vcpu.power_on)], check
+
+    assert explore(scenario) > 20
+
+
+def test_an_interrupt_between_the_requests_and_the_flush_is_not_lost():
+    """IRQ_PENDING is cleared before the flush: one that comes later is seen by the last look, or by the flush."""
+
+    def scenario(stepper: Stepper):
+        vcpu: Vcpu = stepped_vcpu(stepper)
+
+        def one_pass() -> None:
+            if vcpu.check_request(ToyRequest.IRQ_PENDING):
+                pass
+            drive(vcpu._enter(), stepper)
+
+        def interrupt() -> None:
+            vcpu.arch.raise_irq()
+            REAL.kicker.make_vcpus_request((vcpu,), ToyRequest.IRQ_PENDING)
+
+        def check(stuck: Sequence[str]) -> None:
+            if vcpu.engine.in_guest:
+                assert vcpu.arch.flushed_irq, "in the guest without its interrupt"
+
+        return [Side("vcpu", one_pass), Side("device", interrupt)], check
+
+    assert explore(scenario) > 100
+
+
+def posting(modules: Modules = REAL):
+    """One entry against a sender of posted bits; the vCPU takes them before it enters, as a request-less kick needs."""
+
+    def scenario(stepper: Stepper):
+        vcpu = stepped_vcpu(stepper, modules)
+        word = _watch_posted(vcpu, stepper, modules)
+
+        def check(stuck: Sequence[str]) -> None:
+            lost = vcpu.engine.in_guest and word.outstanding
+            assert not lost, "in the guest with posted bits outstanding, and no kick on its way"
+
+        return [Side("vcpu", lambda: drive(vcpu._enter(), stepper)), Side("sender", lambda: word.post(1))], check
+
+    return scenario
+
+
+def _watch_posted(vcpu: Vcpu, stepper: Stepper, modules: Modules):
+    base = modules.posted.PostedWord
+    slot = base.__dict__["outstanding"]
+
+    def get(self: object) -> bool:
+        if not vcpu.lock.held():
+            stepper.step("read ON")
+        return slot.__get__(self)
+
+    def put(self: object, value: bool) -> None:
+        if stepper.side() is not None:
+            stepper.step(f"write ON = {value}")
+        slot.__set__(self, value)
+
+    word = type("SteppedWord", (base,), {"outstanding": property(get, put)})(vcpu)
+    vcpu.posted = word
+    return word
+
+
+def test_r57_r58_no_interleaving_loses_a_posted_word():
+    assert explore(posting()) > 50
