@@ -33,6 +33,7 @@ _OVERRIDES: dict[str, tuple[str, str, str]] = {
     "name": ("--name", "NAME", "the machine's name in logs and metrics"),
     "clock": ("--clock", "host|virtual", "real time, or time that moves with guest instructions"),
     "slot": ("--slot", "thread|inline", "guest code in its own thread, or in the event loop's"),
+    "affinity": ("--affinity", "shared|free", "guest and event loop share a core while they can (the default), or not"),
 }
 """Options that override a setting of the same meaning: flag, placeholder and help by the setting's key."""
 
@@ -65,6 +66,8 @@ def machine(arguments: argparse.Namespace) -> MachineConfig:
     """The machine that the command line describes; ConfigError names the option or the line of the file that is wrong."""
     config = MachineConfig() if arguments.machine is None else MachineConfig.from_toml(arguments.machine)
     changes = {key: value for key in _OVERRIDES if (value := getattr(arguments, key)) is not None}
+    if "affinity" not in config.model_fields_set:
+        changes.setdefault("affinity", "shared")  # this process is the machine's alone: its threads are ours to place
     config = config.with_overrides(changes, {key: _OVERRIDES[key][0] for key in changes})
     if config.kernel is None:
         raise config.located(ConfigError("missing: name the guest with --kernel or in the machine's description", key="kernel"))

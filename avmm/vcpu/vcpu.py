@@ -355,7 +355,8 @@ class Vcpu:
                 await self.sleep.halt(deadline_ns)
                 # Receiver and requester are the same thread here, so the request may go at once ("Clearing Requests"); left
                 # standing it would refuse the next entry.
-                self.clear_request(UNHALT)
+                if self.check_request(UNHALT):
+                    self._count_handled(UNHALT)
             case Yielded():
                 await asyncio.sleep(0)
             case Debug(pc):
