@@ -26,7 +26,7 @@ def entering(modules: Modules = REAL, request: int = WORK, times: int = 1):
             for _ in range(times):
                 acks = modules.kicker.make_vcpus_request((vcpu,), request)
                 if request & WAIT:
-                    stepper.step("wait", lambda: acks.complete)
+                    stepper.step("wait", lambda acks=acks: acks.complete)
                     assert not vcpu.engine.in_guest, "acknowledged, and still in the guest"
 
         def check(stuck: Sequence[str]) -> None:

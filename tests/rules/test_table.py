@@ -27,6 +27,7 @@ OUTSIDE, IN, EXITING, READING = (
 NONE, BOTH = 0, NO_WAKEUP | WAIT
 FLAGS = (NONE, NO_WAKEUP, WAIT, BOTH)
 FLAG_NAMES = {NONE: "none", NO_WAKEUP: "NO_WAKEUP", WAIT: "WAIT", BOTH: "NO_WAKEUP+WAIT"}
+AWAKE, ASLEEP = False, True
 KICK, ALL_CPUS = "make_request, then kick", "make_all_cpus_request"
 
 
@@ -67,16 +68,16 @@ WAITED: dict[str, object] = {"ipi": True, "waited": True}
 
 #                          flags:         none     NO_WAKEUP WAIT        both
 REACHABLE = [
-    *_rows(1, OUTSIDE, False, KICK, NOTHING, NOTHING, NOTHING, NOTHING),
-    *_rows(5, OUTSIDE, True, KICK, WOKEN, WOKEN, WOKEN, WOKEN),
-    *_rows(9, IN, False, KICK, IPI, IPI, IPI, IPI),
-    *_rows(17, EXITING, False, KICK, NOTHING, NOTHING, NOTHING, NOTHING),
-    *_rows(25, READING, False, KICK, NOTHING, NOTHING, NOTHING, NOTHING),
-    *_rows(33, OUTSIDE, False, ALL_CPUS, NOTHING, NOTHING, NOTHING, NOTHING),
-    *_rows(37, OUTSIDE, True, ALL_CPUS, WOKEN, NOTHING, WOKEN, NOTHING),
-    *_rows(41, IN, False, ALL_CPUS, IPI, IPI, IPI_WAITED, IPI_WAITED),
-    *_rows(49, EXITING, False, ALL_CPUS, NOTHING, NOTHING, WAITED, WAITED),
-    *_rows(57, READING, False, ALL_CPUS, NOTHING, NOTHING, WAITED, WAITED),
+    *_rows(1, OUTSIDE, AWAKE, KICK, NOTHING, NOTHING, NOTHING, NOTHING),
+    *_rows(5, OUTSIDE, ASLEEP, KICK, WOKEN, WOKEN, WOKEN, WOKEN),
+    *_rows(9, IN, AWAKE, KICK, IPI, IPI, IPI, IPI),
+    *_rows(17, EXITING, AWAKE, KICK, NOTHING, NOTHING, NOTHING, NOTHING),
+    *_rows(25, READING, AWAKE, KICK, NOTHING, NOTHING, NOTHING, NOTHING),
+    *_rows(33, OUTSIDE, AWAKE, ALL_CPUS, NOTHING, NOTHING, NOTHING, NOTHING),
+    *_rows(37, OUTSIDE, ASLEEP, ALL_CPUS, WOKEN, NOTHING, WOKEN, NOTHING),
+    *_rows(41, IN, AWAKE, ALL_CPUS, IPI, IPI, IPI_WAITED, IPI_WAITED),
+    *_rows(49, EXITING, AWAKE, ALL_CPUS, NOTHING, NOTHING, WAITED, WAITED),
+    *_rows(57, READING, AWAKE, ALL_CPUS, NOTHING, NOTHING, WAITED, WAITED),
 ]
 UNREACHABLE = sorted(set(range(1, 65)) - {row.number for row in REACHABLE})
 """A sleeper is always OUTSIDE: the rows of sleepers in the other three modes (shown below)."""
