@@ -1,0 +1,33 @@
+"""docs/figures.md lists what the plugins that come with avmm count of their own, as a whole machine shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import avmm
+from avmm.instrument import Figure, FigureKind, FigureValue
+
+PAGE = Path(__file__).parents[2] / "docs/figures.md"
+
+
+def rows(prefix: str, figures: Iterable[tuple[Figure, FigureValue]]) -> list[str]:
+    """The lines of the page's tables, one a name."""
+    named: dict[str, list[Figure]] = {}
+    for figure, _ in figures:
+        named.setdefault(figure.name, []).append(figure)
+    lines = []
+    for name, same in named.items():
+        first = same[0]
+        suffix = "_total" if first.kind is FigureKind.COUNTER else ""
+        labels = "; ".join(f"`{label}`: {', '.join(figure.labels[label] for figure in same)}" for label in first.labels)
+        lines.append(f"| `{prefix}{name}{suffix}` | {first.kind.value} | {labels} | {first.help} |")
+    return lines
+
+
+async def test_the_page_is_up_to_date() -> None:
+    async with avmm.Vm(avmm.MachineConfig(memory="64M")) as vm:
+        there = rows("avmm_vcpu_", vm.vcpus[0].arch.figures())
+        for region in vm.bus:
+            there += rows("avmm_device_", region.device.figures())
+    assert [line for line in PAGE.read_text().splitlines() if line.startswith("| `")] == there, "\n".join(there)
