@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-WORD = 0xFFFF_FFFF
+from avmm_arm64.gic.access import WORD
+
 PRIORITY_MASK = 0xF8
 """Five priority bits are implemented (ICC_CTLR_EL1.PRIbits = 4); the other three read as zero."""
 
