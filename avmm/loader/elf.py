@@ -20,17 +20,7 @@ _HEADER = struct.Struct("<16x HHI QQQ I HHH 6x")
 """Ehdr: type, machine, version, entry, phoff, shoff, flags, ehsize, phentsize, phnum, and three of the section table."""
 _SEGMENT = struct.Struct("<II QQQQQ 8x")
 """Phdr: type, flags, offset, vaddr, paddr, filesz, memsz, align."""
-_MACHINES = {
-    3: "x86",
-    8: "MIPS",
-    20: "32-bit PowerPC",
-    21: "PowerPC",
-    22: "S390",
-    40: "32-bit ARM",
-    62: "x86-64",
-    183: "AArch64",
-    243: "RISC-V",
-}
+_MACHINES = {3: "x86", 40: "32-bit ARM", 62: "x86-64", 183: "AArch64", 243: "RISC-V"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +44,7 @@ def load(file: BinaryIO, memory: GuestMemory, machine: int) -> tuple[int, int]:
         check_fits(memory, segment.physical, segment.memory_size, "an ELF segment")
     for segment in segments:
         place(memory, segment.physical, _read(file, segment.offset, segment.file_size), "an ELF segment")
-        clear(memory, segment.physical + segment.file_size, segment.memory_size - segment.file_size, "an ELF segment")
+        clear(memory, segment.physical + segment.file_size, segment.memory_size - segment.file_size)
     return _physical(entry, segments), max(segment.physical + segment.memory_size for segment in segments)
 
 

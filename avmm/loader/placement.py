@@ -5,7 +5,7 @@ from __future__ import annotations
 from avmm.errors import LoadError
 from avmm.memory import GuestMemory
 
-_ZEROS = bytes(1 << 20)
+_ZEROS = bytes(1 << 16)
 
 
 def check_fits(memory: GuestMemory, address: int, size: int, what: str) -> None:
@@ -21,10 +21,9 @@ def place(memory: GuestMemory, address: int, data: bytes, what: str) -> None:
     memory.write(address, data)
 
 
-def clear(memory: GuestMemory, address: int, size: int, what: str) -> None:
-    """Zero `size` bytes at guest physical `address`; LoadError when they do not fit."""
-    check_fits(memory, address, size, what)
-    while size > 0:
+def clear(memory: GuestMemory, address: int, size: int) -> None:
+    """Zero `size` bytes at guest physical `address`, which one memory slot is known to hold."""
+    while size:
         step = min(size, len(_ZEROS))
         memory.write(address, _ZEROS[:step])
         address, size = address + step, size - step

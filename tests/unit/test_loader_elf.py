@@ -64,7 +64,7 @@ def load(file: Path, memory: GuestMemory) -> LoadedKernel:
 
 def test_segments_go_to_their_physical_addresses_and_bss_is_zero(file: Path, memory: GuestMemory) -> None:
     memory.write(RAM, b"\xff" * SIZE)
-    bss = (1 << 19) + 5
+    bss = (1 << 19) + 1
     file.write_bytes(elf(Segment(RAM + 0x1000, b"text"), Segment(RAM + 0x2000, b"data", 4 + bss), Segment(0, kind=4)))
     with pytest.raises(LoadError, match="entry 0x40000000 lies in none of its segments"):
         load(file, memory)
@@ -82,6 +82,24 @@ def test_a_virtual_entry_becomes_physical(file: Path, memory: GuestMemory) -> No
     assert load(file, memory).entry == RAM + 0x8004
 
 
+@pytest.mark.parametrize(("entry", "found"), [(-1, False), (0, True), (7, True), (8, False)])
+def test_the_entry_lies_in_a_segment(file: Path, memory: GuestMemory, entry: int, found: bool) -> None:
+    file.write_bytes(elf(Segment(RAM + 0x1000, memory_size=8), entry=RAM + 0x1000 + entry, kind=3))
+    if found:
+        assert load(file, memory).entry == RAM + 0x1000 + entry
+    else:
+        with pytest.raises(LoadError, match="lies in none of its segments"):
+            load(file, memory)
+
+
+@pytest.mark.parametrize(("machine", "name"), [(3, "x86"), (8, "machine 8"), (40, "32-bit ARM"), (62, "x86-64"), (243, "RISC-V")])
+def test_machines_have_names(file: Path, memory: GuestMemory, machine: int, name: str) -> None:
+    file.write_bytes(elf(Segment(RAM), machine=machine))
+    with pytest.raises(LoadError) as caught:
+        load(file, memory)
+    assert str(caught.value) == f"guest.elf: the ELF file is for {name}, not for AArch64"
+
+
 def test_the_test_files_are_elf_to_others_too(file: Path) -> None:
     file.write_bytes(elf(Segment(RAM, b"text", 8)))
     with file.open("rb") as stream:
@@ -95,10 +113,9 @@ RAM_RANGE = "guest memory (0x40000000-0x400fffff)"
 @pytest.mark.parametrize(
     ("content", "line"),
     [
-        (elf(Segment(RAM), machine=62), "guest.elf: the ELF file is for x86-64, not for AArch64"),
         (elf(Segment(RAM), machine=40, bits=1), "guest.elf: the ELF file is 32-bit little-endian, not 64-bit little-endian"),
         (elf(Segment(RAM), order=2), "guest.elf: the ELF file is 64-bit big-endian, not 64-bit little-endian"),
-        (elf(Segment(RAM), machine=999), "guest.elf: the ELF file is for machine 999, not for AArch64"),
+        (elf(Segment(RAM), bits=1, order=2), "guest.elf: the ELF file is 32-bit big-endian, not 64-bit little-endian"),
         (elf(Segment(RAM), kind=1), "guest.elf: the ELF file is not an executable (e_type 1)"),
         (elf(), "guest.elf: the ELF file has no segment to load"),
         (elf(Segment(RAM, memory_size=0)), "guest.elf: the ELF file has no segment to load"),

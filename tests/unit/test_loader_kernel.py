@@ -39,7 +39,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def load(file: Path, memory: GuestMemory, *, machine: int = AARCH64, base: int = RAM) -> LoadedKernel:
-    return load_kernel(file, memory, elf_machine=machine, image_base=base)
+    return load_kernel(str(file), memory, elf_machine=machine, image_base=base)
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
@@ -53,6 +53,11 @@ def test_an_image_goes_to_its_text_offset(file: Path, memory: GuestMemory, pack:
 def test_an_image_starts_from_a_2_mib_boundary(file: Path, memory: GuestMemory) -> None:
     file.write_bytes(image(text_offset=0x1000))
     assert load(file, memory, base=RAM + 1).entry == RAM + (2 << 20) + 0x1000
+
+
+def test_an_image_may_be_its_header_alone(file: Path, memory: GuestMemory) -> None:
+    file.write_bytes(image(body=b""))
+    assert load(file, memory) == LoadedKernel(RAM, RAM + 0x1000, "arm64-image")
 
 
 def test_an_old_image_without_a_size_goes_to_the_old_offset(file: Path, memory: GuestMemory) -> None:
