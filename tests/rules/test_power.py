@@ -157,7 +157,13 @@ async def test_the_end_of_the_vm_wakes_whoever_sleeps(scripted_vm, slot, state):
 
 
 async def test_vm_dead_made_anywhere_ends_the_loop(scripted_vm, slot):
-    for point in (Tracepoint.LOOP_TOP, Tracepoint.AFTER_REQUESTS, Tracepoint.MODE_IN, Tracepoint.AFTER_LAST_CHECK, Tracepoint.ENTRY):
+    for point in (
+        Tracepoint.LOOP_TOP,
+        Tracepoint.AFTER_REQUESTS,
+        Tracepoint.MODE_IN,
+        Tracepoint.AFTER_LAST_CHECK,
+        Tracepoint.ENTRY,
+    ):
         vm = await scripted_vm([Spin()], slot=slot, start=False)
         vm.at(0, point, lambda vm=vm: in_thread(lambda: vm.make_all_cpus_request(Request.VM_DEAD)))
         await vm.start()

@@ -71,7 +71,9 @@ async def test_r34_many_wait_for_one_vcpu(scripted_vm, slot):
     vm = await scripted_vm([Spin()], slot=slot, start=False)
     acks = []
     vm.at(
-        0, Tracepoint.AFTER_LAST_CHECK, lambda: acks.extend(in_thread(lambda: vm.make_all_cpus_request(WORK | WAIT)) for _ in range(5))
+        0,
+        Tracepoint.AFTER_LAST_CHECK,
+        lambda: acks.extend(in_thread(lambda: vm.make_all_cpus_request(WORK | WAIT)) for _ in range(5)),
     )
     await vm.start()
     await vm.until(lambda: acks)
