@@ -10,8 +10,6 @@ from enum import Enum
 from types import TracebackType
 from typing import Self
 
-import structlog
-
 from avmm.affinity import SharedCore
 from avmm.arch import Arch, BootImage, SystemEvent
 from avmm.builder import Installed, Machine, Plugins, assemble
@@ -27,15 +25,13 @@ from avmm.instrument import Instrument
 from avmm.lifecycle import Lifecycle, State
 from avmm.loader import load_kernel
 from avmm.lock import DeviceLock
+from avmm.log import get_logger
 from avmm.memory import GuestMemory, MemorySlot
 from avmm.slot import Slot
 from avmm.vcpu.acks import Acknowledgements
 from avmm.vcpu.kicker import make_vcpus_request
 from avmm.vcpu.requests import Request
 from avmm.vcpu.vcpu import Vcpu
-
-log = structlog.get_logger("avmm")
-
 
 class HaltReason(Enum):
     """Why a VM is over."""
@@ -95,7 +91,7 @@ class Vm:
         self._failure_told = False
         self._pauses = 0
         self._instruments: list[Instrument] = []
-        self._log = log.bind(vm=self.name)
+        self._log = get_logger().bind(vm=self.name)
 
     # Building and taking down.
 

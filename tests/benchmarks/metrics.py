@@ -41,16 +41,18 @@ def _scrape() -> int:
 
 async def scrape_ms() -> tuple[float, int]:
     """Milliseconds and bytes of a scrape of 1,000 sleeping vCPUs."""
-    async with ScriptedVm(sleeper, vcpus=500, name="one", metrics=ENDPOINT) as one:
-        async with ScriptedVm(sleeper, vcpus=500, name="other", metrics=ENDPOINT) as other:
-            await one.start()
-            await other.start()
-            taken, size = [], 0
-            for _ in range(5):
-                started_ns = time.perf_counter_ns()
-                size = await asyncio.to_thread(_scrape)
-                taken.append((time.perf_counter_ns() - started_ns) / 1e6)
-            return median(taken), size
+    async with (
+        ScriptedVm(sleeper, vcpus=500, name="one", metrics=ENDPOINT) as one,
+        ScriptedVm(sleeper, vcpus=500, name="other", metrics=ENDPOINT) as other,
+    ):
+        await one.start()
+        await other.start()
+        taken, size = [], 0
+        for _ in range(5):
+            started_ns = time.perf_counter_ns()
+            size = await asyncio.to_thread(_scrape)
+            taken.append((time.perf_counter_ns() - started_ns) / 1e6)
+        return median(taken), size
 
 
 async def run() -> list[Row]:
