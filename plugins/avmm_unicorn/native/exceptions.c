@@ -68,6 +68,7 @@ void avmm_on_exception(void *uc, uint32_t exception, void *opaque)
     Vcpu *vcpu = opaque;
     (void)uc;
     avmm_settle_block(vcpu);
+    avmm_charge_exception(vcpu);
     switch (exception) {
     case EXCP_HVC:
     case EXCP_SMC:

@@ -14,7 +14,6 @@
 #define UNICORN_VERSION 0x020104ffu /* uc_version(): major, minor, patch, release */
 #define UC_ARCH_ARM64 2
 #define UC_MODE_ARM 0
-#define UC_PROT_READ_EXEC 5
 #define UC_PROT_ALL 7
 #define UC_HOOK_INTR 1
 #define UC_ARM64_REG_X0 199
@@ -53,6 +52,8 @@
 #define ARM_ICOUNT_DECR 41792
 #define ARM_ENV 41808
 #define ARM_CP_REGS 54544
+#define ARM_PRE_EL_CHANGE_HOOKS 55072
+#define ARM_EL_CHANGE_HOOKS 55080
 
 /* CPUClass */
 #define CLASS_RESET 0
@@ -94,6 +95,7 @@
 #define TLB_INVALID 0x200
 #define TLB_NOTDIRTY 0x100
 #define TLB_MMIO 0x80
+#define TLB_DISCARD_WRITE 0x10
 
 typedef struct {
     uint64_t addr_read, addr_write, addr_code, paddr;

@@ -26,7 +26,6 @@
     SYMBOL(cpu_loop_exit_restore, "cpu_loop_exit_restore_aarch64", void, (void *cpu, uintptr_t pc))                      \
     SYMBOL(cpu_restore_state, "cpu_restore_state_aarch64", bool, (void *cpu, uintptr_t pc, bool will_exit))              \
     SYMBOL(raise_exception, "raise_exception_aarch64", void, (void *env, uint32_t, uint32_t syndrome, uint32_t el))      \
-    SYMBOL(raise_exception_ra, "raise_exception_ra_aarch64", void, (void *, uint32_t, uint32_t, uint32_t, uintptr_t))    \
     SYMBOL(do_interrupt, "arm_cpu_do_interrupt_aarch64", void, (void *cpu))                                              \
     SYMBOL(exec_interrupt, "arm_cpu_exec_interrupt_aarch64", bool, (void *cpu, int request))                             \
     SYMBOL(rebuild_hflags, "arm_rebuild_hflags_aarch64", void, (void *env))                                              \
@@ -53,8 +52,7 @@
     SYMBOL(tcg_temp_free, "tcg_temp_free_internal_aarch64", void, (void *tcg, void *temp))                               \
     SYMBOL(tcg_brcondi_i32, "tcg_gen_brcondi_i32_aarch64", void, (void *, int, uintptr_t, int32_t, void *label))         \
     SYMBOL(tcg_brcondi_i64, "tcg_gen_brcondi_i64_aarch64", void, (void *, int, uintptr_t, int64_t, void *label))         \
-    SYMBOL(tcg_exit_tb, "tcg_gen_exit_tb_aarch64", void, (void *tcg, void *tb, unsigned index))                          \
-    SYMBOL(a64_translator_ops, "aarch64_translator_ops_aarch64", void, (void))
+    SYMBOL(tcg_exit_tb, "tcg_gen_exit_tb_aarch64", void, (void *tcg, void *tb, unsigned index))                         
 
 #define DECLARE_SYMBOL(field, name, result, arguments) result(*field) arguments;
 typedef struct {

@@ -70,7 +70,7 @@ static PyObject *map(Machine *machine, PyObject *arguments, PyObject *keywords)
         int error = avmm_map_view(machine->vcpus[i], slot);
         if (error != 0) {
             unmap_everywhere(machine, machine->slot_count - 1);
-            return PyErr_Format(core.engine_error, "unicorn: cannot map memory at %llx: %s", address,
+            return PyErr_Format(core.engine_error, "unicorn: cannot map memory at %p: %s", (void *)address,
                                 lib.uc_strerror(error));
         }
     }
@@ -90,7 +90,8 @@ static PyObject *unmap(Machine *machine, PyObject *argument)
             Py_RETURN_NONE;
         }
     }
-    return PyErr_Format(PyExc_KeyError, "%llx", (unsigned long long)address);
+    PyErr_SetObject(PyExc_KeyError, argument);
+    return NULL;
 }
 
 static PyObject *close_method(Machine *machine, PyObject *unused)

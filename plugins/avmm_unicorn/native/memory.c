@@ -7,14 +7,12 @@
 #include "native.h"
 
 /* What the library asks about an address before it hands an I/O access to us: anything goes, we answer for it. */
-static _Alignas(16) char any_region[REGION_SIZE];
+static _Alignas(16) char any_region[REGION_SIZE] = {[REGION_RAM] = true, [REGION_PERMS] = UC_PROT_ALL};
 
 void *avmm_memory_mapping(void *uc, uint64_t address)
 {
     (void)uc;
     (void)address;
-    FIELD(bool, any_region, REGION_RAM) = true;
-    FIELD(uint32_t, any_region, REGION_PERMS) = UC_PROT_ALL;
     return any_region;
 }
 
@@ -47,7 +45,7 @@ static void set_code(SlotView *view, uint64_t ram_address, bool on)
 static void mark_entry(TlbEntry *entry, uintptr_t host_page, bool not_dirty)
 {
     uint64_t write = entry->addr_write;
-    if (write == UINT64_MAX || (write & (TLB_INVALID | TLB_MMIO)) || (write & PAGE_MASK) + entry->addend != host_page) {
+    if (write == UINT64_MAX || (write & (TLB_INVALID | TLB_MMIO | TLB_DISCARD_WRITE)) || (write & PAGE_MASK) + entry->addend != host_page) {
         return;
     }
     entry->addr_write = not_dirty ? write | TLB_NOTDIRTY : write & ~(uint64_t)TLB_NOTDIRTY;
@@ -132,6 +130,7 @@ bool avmm_tlb_fill(void *cpu, uint64_t address, int size, int access, int mode, 
 {
     Vcpu *vcpu = vcpu_of(cpu);
     if (access == MMU_INST_FETCH) {
+        avmm_check_alignment(vcpu, address);
         /* A fault here belongs to no instruction of the block that ran last: it is complete. */
         FIELD(uint64_t, cpu, CPU_ICOUNT_BUDGET) = 0;
     }
@@ -148,7 +147,9 @@ bool avmm_tlb_fill(void *cpu, uint64_t address, int size, int access, int mode, 
     if (entry->addr_write == (page | TLB_NOTDIRTY)) {
         uint64_t ram_address = (io->addr & PAGE_MASK) + page;
         SlotView *view = view_of_ram(vcpu, ram_address);
-        if (view != NULL && !has_code(view, ram_address)) {
+        if (view != NULL && view->read_only) {
+            entry->addr_write = page | TLB_DISCARD_WRITE;
+        } else if (view != NULL && !has_code(view, ram_address)) {
             entry->addr_write = page;
         }
     }
@@ -169,10 +170,9 @@ bool avmm_tlb_fill(void *cpu, uint64_t address, int size, int access, int mode, 
 int avmm_map_view(Vcpu *vcpu, const Slot *slot)
 {
     SlotView *view = &vcpu->views[vcpu->view_count];
-    uint32_t perms = slot->read_only ? UC_PROT_READ_EXEC : UC_PROT_ALL;
     void *(*mapping)(void *, uint64_t) = FIELD(void *, vcpu->uc, UC_MEMORY_MAPPING);
     FIELD(void *, vcpu->uc, UC_MEMORY_MAPPING) = vcpu->library_mapping;
-    int error = lib.uc_mem_map_ptr(vcpu->uc, slot->address, slot->size, perms, slot->buffer.buf);
+    int error = lib.uc_mem_map_ptr(vcpu->uc, slot->address, slot->size, UC_PROT_ALL, slot->buffer.buf);
     if (error == 0) {
         void *region = FIELD(void *(*)(void *, uint64_t), vcpu->uc, UC_MEMORY_MAPPING)(vcpu->uc, slot->address);
         void *block = FIELD(void *, region, REGION_RAM_BLOCK);
@@ -180,6 +180,7 @@ int avmm_map_view(Vcpu *vcpu, const Slot *slot)
         view->address = slot->address;
         view->size = slot->size;
         view->host = slot->buffer.buf;
+        view->read_only = slot->read_only;
         view->code = PyMem_RawCalloc(1, (slot->size >> PAGE_BITS) / 8 + 1);
         vcpu->view_count++;
     }

@@ -42,6 +42,7 @@ typedef struct {
     uint64_t address, size, ram_offset;
     char *host;
     uint8_t *code;
+    bool read_only;
 } SlotView;
 
 /* A system register or counter that is ours. */
@@ -68,7 +69,8 @@ typedef struct Vcpu {
     PyObject_HEAD
     Machine *machine;
     int index;
-    void *uc, *cpu, *env, *tcg, *library_mapping;
+    void *uc, *cpu, *env, *tcg;
+    void *library_mapping, *library_hooks[2]; /* what uc_close() must find as it was */
     /* Any thread: the latched kick, and invalidations asked for by other vCPUs. */
     _Atomic int kicked;
     _Atomic int pending;
@@ -81,7 +83,7 @@ typedef struct Vcpu {
     const char *fault;
     uint64_t io_index;
     uintptr_t trap_pc;
-    uint64_t budget, counter_start, instructions;
+    uint64_t counter_start, left_at_exception, instructions;
     bool budget_on, budget_hit;
     SlotView views[MAX_SLOTS];
     int view_count;
@@ -165,16 +167,18 @@ void avmm_drain(Vcpu *vcpu);
 void avmm_translator_loop(const TranslatorOps *, DisasContext *, void *cpu, void *tb, int max_insns);
 void avmm_check_exit_request(void *tcg);
 void avmm_settle_block(Vcpu *vcpu);
+void avmm_charge_exception(Vcpu *vcpu);
+void avmm_check_alignment(Vcpu *vcpu, uint64_t address);
 uint64_t avmm_executed(Vcpu *vcpu);
 
 /* sysregs.c */
-PyObject *avmm_define_register(Vcpu *vcpu, PyObject *arguments);
-PyObject *avmm_define_counter(Vcpu *vcpu, PyObject *arguments);
-PyObject *avmm_set_counter_offset(Vcpu *vcpu, PyObject *arguments);
+PyObject *avmm_define_register(Vcpu *vcpu, PyObject *arguments, PyObject *keywords);
+PyObject *avmm_define_counter(Vcpu *vcpu, PyObject *arguments, PyObject *keywords);
+PyObject *avmm_set_counter_offset(Vcpu *vcpu, PyObject *arguments, PyObject *keywords);
 void avmm_free_registers(Vcpu *vcpu);
 
 /* registers.c */
-PyObject *avmm_read_register(Vcpu *vcpu, PyObject *name);
-PyObject *avmm_write_register(Vcpu *vcpu, PyObject *arguments);
+PyObject *avmm_read_register(Vcpu *vcpu, PyObject *arguments, PyObject *keywords);
+PyObject *avmm_write_register(Vcpu *vcpu, PyObject *arguments, PyObject *keywords);
 
 #endif

@@ -93,10 +93,15 @@ static void write_pstate(Vcpu *vcpu, uint32_t pstate)
     lib.rebuild_hflags(vcpu->env);
 }
 
-PyObject *avmm_read_register(Vcpu *vcpu, PyObject *object)
+PyObject *avmm_read_register(Vcpu *vcpu, PyObject *arguments, PyObject *keywords)
 {
-    const char *name = PyUnicode_AsUTF8(object);
+    static char *names[] = {"name", NULL};
+    PyObject *object;
     Access access;
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "U", names, &object)) {
+        return NULL;
+    }
+    const char *name = PyUnicode_AsUTF8(object);
     if (name == NULL) {
         return NULL;
     }
@@ -120,11 +125,12 @@ PyObject *avmm_read_register(Vcpu *vcpu, PyObject *object)
     return PyLong_FromUnsignedLongLong(access.value);
 }
 
-PyObject *avmm_write_register(Vcpu *vcpu, PyObject *arguments)
+PyObject *avmm_write_register(Vcpu *vcpu, PyObject *arguments, PyObject *keywords)
 {
+    static char *names[] = {"name", "value", NULL};
     PyObject *object, *number;
     Access access;
-    if (!PyArg_ParseTuple(arguments, "UO!", &object, &PyLong_Type, &number)) {
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "UO!", names, &object, &PyLong_Type, &number)) {
         return NULL;
     }
     const char *name = PyUnicode_AsUTF8(object);

@@ -130,13 +130,14 @@ static int define(Vcpu *vcpu, RegInfo *info, const int encoding[5], SystemRegist
 }
 
 /* define_register(name, (op0, op1, CRn, CRm, op2), read, write, constant, el0) */
-PyObject *avmm_define_register(Vcpu *vcpu, PyObject *arguments)
+PyObject *avmm_define_register(Vcpu *vcpu, PyObject *arguments, PyObject *keywords)
 {
+    static char *names[] = {"name", "encoding", "read", "write", "constant", "el0", NULL};
     const char *name;
     int e[5], el0;
     PyObject *read, *write, *constant;
-    if (!PyArg_ParseTuple(arguments, "s(iiiii)OOOp", &name, &e[0], &e[1], &e[2], &e[3], &e[4], &read, &write, &constant,
-                          &el0)) {
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "s(iiiii)OOOp", names, &name, &e[0], &e[1], &e[2], &e[3], &e[4],
+                                     &read, &write, &constant, &el0)) {
         return NULL;
     }
     SystemRegister *reg = new_register(vcpu, name);
@@ -169,14 +170,15 @@ PyObject *avmm_define_register(Vcpu *vcpu, PyObject *arguments)
 static uint64_t common_divisor(uint64_t a, uint64_t b) { return b == 0 ? a : common_divisor(b, a % b); }
 
 /* define_counter(name, encoding, frequency_hz, offset, allowed_at_el0, now_ns): `now_ns` None is CLOCK_MONOTONIC. */
-PyObject *avmm_define_counter(Vcpu *vcpu, PyObject *arguments)
+PyObject *avmm_define_counter(Vcpu *vcpu, PyObject *arguments, PyObject *keywords)
 {
+    static char *names[] = {"name", "encoding", "frequency_hz", "offset", "allowed_at_el0", "now_ns", NULL};
     const char *name;
     int e[5];
     unsigned long long frequency;
     PyObject *offset, *allowed, *now;
-    if (!PyArg_ParseTuple(arguments, "s(iiiii)KOOO", &name, &e[0], &e[1], &e[2], &e[3], &e[4], &frequency, &offset,
-                          &allowed, &now)) {
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "s(iiiii)KOOO", names, &name, &e[0], &e[1], &e[2], &e[3], &e[4],
+                                     &frequency, &offset, &allowed, &now)) {
         return NULL;
     }
     if (frequency == 0 || frequency > NS_PER_S) {
@@ -206,11 +208,12 @@ PyObject *avmm_define_counter(Vcpu *vcpu, PyObject *arguments)
     Py_RETURN_NONE;
 }
 
-PyObject *avmm_set_counter_offset(Vcpu *vcpu, PyObject *arguments)
+PyObject *avmm_set_counter_offset(Vcpu *vcpu, PyObject *arguments, PyObject *keywords)
 {
+    static char *names[] = {"name", "offset", NULL};
     const char *name;
     PyObject *offset;
-    if (!PyArg_ParseTuple(arguments, "sO", &name, &offset)) {
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "sO", names, &name, &offset)) {
         return NULL;
     }
     uint64_t value = PyLong_AsUnsignedLongLongMask(offset);

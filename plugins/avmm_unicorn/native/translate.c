@@ -100,12 +100,7 @@ void avmm_translator_loop(const TranslatorOps *ops, DisasContext *context, void 
     context->num_insns = 0;
     context->max_insns = max_insns;
     context->singlestep_enabled = FIELD(int, cpu, CPU_SINGLESTEP) != 0;
-    if ((const void *)ops == (const void *)lib.a64_translator_ops && (context->pc_first & 3)) {
-        /* Nothing was executed yet: PC alignment fault, at the branch's target. */
-        FIELD(uint64_t, vcpu->env, ENV_VADDRESS) = context->pc_first;
-        FIELD(uint64_t, cpu, CPU_ICOUNT_BUDGET) = 0;
-        lib.raise_exception(vcpu->env, EXCP_PREFETCH_ABORT, SYNDROME_PC_ALIGNMENT, 1);
-    }
+    avmm_check_alignment(vcpu, context->pc_first);
     ops->init_disas_context(context, cpu);
 
     void *leave = put_exit_check(tcg);
@@ -150,6 +145,26 @@ void avmm_settle_block(Vcpu *vcpu)
     if (vcpu->counting) {
         FIELD(uint64_t, vcpu->cpu, CPU_ICOUNT_EXTRA) += not_executed(vcpu);
         FIELD(uint64_t, vcpu->cpu, CPU_ICOUNT_BUDGET) = 0;
+    }
+}
+
+/* An exception is no instruction; but one right behind another costs as much, or a guest without vectors outlives any budget. */
+void avmm_charge_exception(Vcpu *vcpu)
+{
+    uint64_t *left = &FIELD(uint64_t, vcpu->cpu, CPU_ICOUNT_EXTRA);
+    if (vcpu->counting && *left == vcpu->left_at_exception && *left != 0) {
+        --*left;
+    }
+    vcpu->left_at_exception = *left;
+}
+
+/* PC alignment fault, before anything is fetched from `address`. Does not return if there is one. */
+void avmm_check_alignment(Vcpu *vcpu, uint64_t address)
+{
+    if ((address & 3) && FIELD(uint32_t, vcpu->env, ENV_AARCH64)) {
+        FIELD(uint64_t, vcpu->env, ENV_VADDRESS) = address;
+        FIELD(uint64_t, vcpu->cpu, CPU_ICOUNT_BUDGET) = 0;
+        lib.raise_exception(vcpu->env, EXCP_PREFETCH_ABORT, SYNDROME_PC_ALIGNMENT, 1);
     }
 }
 

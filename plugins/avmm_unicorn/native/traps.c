@@ -85,7 +85,9 @@ static void settle_mmio(Vcpu *vcpu, int outcome, uint64_t address, int width, in
                                MEMTX_DECODE_ERROR, host_pc);
         return;
     case TRAP_UNDEFINED:
-        lib.raise_exception_ra(vcpu->env, EXCP_UDEF, SYNDROME_UNCATEGORIZED, 1, host_pc);
+        /* In this order: restoring the state overwrites the syndrome. */
+        lib.cpu_restore_state(vcpu->cpu, host_pc, true);
+        lib.raise_exception(vcpu->env, EXCP_UDEF, SYNDROME_UNCATEGORIZED, 1);
         return;
     default:
         avmm_leave_with_error(vcpu, host_pc);

@@ -72,6 +72,11 @@ static int open_instance(Vcpu *vcpu)
     FIELD(void *, class, CLASS_EXEC_INTERRUPT) = (void *)avmm_exec_interrupt;
     vcpu->library_mapping = FIELD(void *, vcpu->uc, UC_MEMORY_MAPPING);
     FIELD(void *, vcpu->uc, UC_MEMORY_MAPPING) = (void *)avmm_memory_mapping;
+    /* The library's own PMU, at every change of exception level: nobody can see it. */
+    for (int i = 0; i < 2; i++) {
+        vcpu->library_hooks[i] = FIELD(void *, vcpu->cpu, ARM_PRE_EL_CHANGE_HOOKS + 8 * i);
+        FIELD(void *, vcpu->cpu, ARM_PRE_EL_CHANGE_HOOKS + 8 * i) = NULL;
+    }
     /* Memory is mapped over this; what is left of it is I/O, with its guest physical address for an offset. */
     lib.memory_map_io(vcpu->uc, 0, (size_t)1 << 52, (void *)no_read, (void *)no_write, NULL, NULL);
     avmm_define_cache_operations(vcpu);
@@ -82,7 +87,11 @@ static int open_instance(Vcpu *vcpu)
 static void close_vcpu(Vcpu *vcpu)
 {
     if (vcpu->uc != NULL) {
-        FIELD(void *, vcpu->uc, UC_MEMORY_MAPPING) = vcpu->library_mapping;
+        if (vcpu->library_mapping != NULL) {
+            FIELD(void *, vcpu->uc, UC_MEMORY_MAPPING) = vcpu->library_mapping;
+            FIELD(void *, vcpu->cpu, ARM_PRE_EL_CHANGE_HOOKS) = vcpu->library_hooks[0];
+            FIELD(void *, vcpu->cpu, ARM_EL_CHANGE_HOOKS) = vcpu->library_hooks[1];
+        }
         lib.uc_close(vcpu->uc);
         vcpu->uc = vcpu->cpu = vcpu->env = NULL;
     }
@@ -221,19 +230,27 @@ static PyObject *run(Vcpu *vcpu)
     return Py_NewRef(exit);
 }
 
+/* The one argument of a method, by position or as `name`; NULL with an exception, or where `missing` is allowed. */
+static PyObject *the_argument(PyObject *const *arguments, Py_ssize_t count, PyObject *names, const char *name, bool missing)
+{
+    Py_ssize_t given = count + (names == NULL ? 0 : PyTuple_GET_SIZE(names));
+    if (given == 0 && missing) {
+        return NULL;
+    }
+    if (given != 1 || (count == 0 && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), name) != 0)) {
+        PyErr_Format(PyExc_TypeError, "one argument, %s", name);
+        return NULL;
+    }
+    return arguments[0];
+}
+
 /* enter(budget=0) */
 static PyObject *enter(Vcpu *vcpu, PyObject *const *arguments, Py_ssize_t count, PyObject *names)
 {
-    uint64_t budget = 0;
-    Py_ssize_t given = count + (names == NULL ? 0 : PyTuple_GET_SIZE(names));
-    if (given > 1 || (given == 1 && count == 0 && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), "budget"))) {
-        return PyErr_Format(PyExc_TypeError, "enter(budget=0)");
-    }
-    if (given == 1) {
-        budget = PyLong_AsUnsignedLongLong(arguments[0]);
-        if (PyErr_Occurred()) {
-            return NULL;
-        }
+    PyObject *number = the_argument(arguments, count, names, "budget", true);
+    uint64_t budget = number == NULL ? 0 : PyLong_AsUnsignedLongLong(number);
+    if (PyErr_Occurred()) {
+        return NULL;
     }
     if (!usable(vcpu)) {
         return NULL;
@@ -249,6 +266,7 @@ static PyObject *enter(Vcpu *vcpu, PyObject *const *arguments, Py_ssize_t count,
     }
     vcpu->budget_on = budget != 0;
     vcpu->budget_hit = false;
+    vcpu->left_at_exception = UINT64_MAX;
     vcpu->counter_start = budget != 0 && budget < INT64_MAX ? budget : INT64_MAX;
     FIELD(uint64_t, vcpu->cpu, CPU_ICOUNT_EXTRA) = vcpu->counter_start;
     FIELD(uint64_t, vcpu->cpu, CPU_ICOUNT_BUDGET) = 0;
@@ -280,9 +298,10 @@ static PyObject *clear_kick(Vcpu *vcpu, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-static PyObject *set_irq_line(Vcpu *vcpu, PyObject *level)
+static PyObject *set_irq_line(Vcpu *vcpu, PyObject *const *arguments, Py_ssize_t count, PyObject *names)
 {
-    int on = PyObject_IsTrue(level);
+    PyObject *level = the_argument(arguments, count, names, "level", false);
+    int on = level == NULL ? -1 : PyObject_IsTrue(level);
     if (on < 0) {
         return NULL;
     }
@@ -309,9 +328,10 @@ static PyObject *flush_tlb(Vcpu *vcpu, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-static PyObject *count_instructions(Vcpu *vcpu, PyObject *on)
+static PyObject *count_instructions(Vcpu *vcpu, PyObject *const *arguments, Py_ssize_t count, PyObject *names)
 {
-    int wanted = PyObject_IsTrue(on);
+    PyObject *on = the_argument(arguments, count, names, "on", false);
+    int wanted = on == NULL ? -1 : PyObject_IsTrue(on);
     if (wanted < 0 || !usable(vcpu)) {
         return NULL;
     }
@@ -354,13 +374,13 @@ static void dealloc(Vcpu *vcpu)
 }
 
 #define OPEN_ONLY(function)                                                                                              \
-    static PyObject *function##_method(Vcpu *vcpu, PyObject *argument)                                                   \
+    static PyObject *function##_method(Vcpu *vcpu, PyObject *arguments, PyObject *keywords)                              \
     {                                                                                                                    \
         if (vcpu->uc == NULL) {                                                                                          \
             PyErr_SetString(PyExc_RuntimeError, "the vCPU is closed");                                                   \
             return NULL;                                                                                                 \
         }                                                                                                                \
-        return avmm_##function(vcpu, argument);                                                                          \
+        return avmm_##function(vcpu, arguments, keywords);                                                               \
     }
 OPEN_ONLY(read_register)
 OPEN_ONLY(write_register)
@@ -368,20 +388,23 @@ OPEN_ONLY(define_register)
 OPEN_ONLY(define_counter)
 OPEN_ONLY(set_counter_offset)
 
+#define FAST(function) ((PyCFunction)(void (*)(void))function), METH_FASTCALL | METH_KEYWORDS, NULL
+#define GENERAL(function) ((PyCFunction)(void (*)(void))function##_method), METH_VARARGS | METH_KEYWORDS, NULL
+
 static PyMethodDef methods[] = {
-    {"enter", (PyCFunction)(void (*)(void))enter, METH_FASTCALL | METH_KEYWORDS, NULL},
+    {"enter", FAST(enter)},
     {"kick", (PyCFunction)kick, METH_NOARGS, NULL},
     {"clear_kick", (PyCFunction)clear_kick, METH_NOARGS, NULL},
-    {"set_irq_line", (PyCFunction)set_irq_line, METH_O, NULL},
+    {"set_irq_line", FAST(set_irq_line)},
     {"flush_tlb", (PyCFunction)flush_tlb, METH_NOARGS, NULL},
-    {"count_instructions", (PyCFunction)count_instructions, METH_O, NULL},
+    {"count_instructions", FAST(count_instructions)},
     {"reset", (PyCFunction)reset_method, METH_NOARGS, NULL},
     {"close", (PyCFunction)close_method, METH_NOARGS, NULL},
-    {"read_register", (PyCFunction)read_register_method, METH_O, NULL},
-    {"write_register", (PyCFunction)write_register_method, METH_VARARGS, NULL},
-    {"define_register", (PyCFunction)define_register_method, METH_VARARGS, NULL},
-    {"define_counter", (PyCFunction)define_counter_method, METH_VARARGS, NULL},
-    {"set_counter_offset", (PyCFunction)set_counter_offset_method, METH_VARARGS, NULL},
+    {"read_register", GENERAL(read_register)},
+    {"write_register", GENERAL(write_register)},
+    {"define_register", GENERAL(define_register)},
+    {"define_counter", GENERAL(define_counter)},
+    {"set_counter_offset", GENERAL(set_counter_offset)},
     {NULL, NULL, 0, NULL},
 };
 

@@ -1,0 +1,66 @@
+"""The interrupt line."""
+
+from __future__ import annotations
+
+import pytest
+
+from avmm.plugin import BUDGET_EXHAUSTED, HALTED
+from tests.unit.unicorn import programs
+from tests.unit.unicorn.guest import CODE, DEADLINE, DEVICE, VECTORS, Guest
+
+
+def test_a_masked_interrupt_waits(guest: Guest) -> None:
+    guest.vcpu.set_irq_line(level=True)
+    guest.start(programs.WFI)
+    assert guest.vcpu.enter(100) is BUDGET_EXHAUSTED, "WFI does not wait while an interrupt is pending"
+    assert guest.registers("x29", "pc") == (0, CODE + 4)
+
+
+def test_an_unmasked_interrupt_is_taken(guest: Guest) -> None:
+    guest.vcpu.set_irq_line(level=True)
+    guest.start(programs.UNMASK)
+    guest.vectors(programs.SPIN)
+    assert guest.vcpu.enter(DEADLINE) is BUDGET_EXHAUSTED
+    assert guest.registers("pc", "elr_el1", "x0") == (VECTORS + 0x280, CODE + 4, 0)
+
+
+def test_a_line_that_falls_before_it_is_unmasked_was_never_there(guest: Guest) -> None:
+    guest.vcpu.set_irq_line(level=True)
+    guest.vcpu.set_irq_line(level=False)
+    guest.start(programs.UNMASK_WFI)
+    assert guest.vcpu.enter(DEADLINE) is HALTED
+    assert guest.registers("pc", "x29") == (CODE + 8, 0)
+
+
+def test_wfi_is_left_by_an_interrupt(guest: Guest) -> None:
+    guest.start(programs.UNMASK_WFI)
+    guest.vectors(programs.RETURN_VECTOR)
+    assert guest.vcpu.enter(DEADLINE) is HALTED
+    guest.vcpu.set_irq_line(level=True)
+    assert guest.vcpu.enter(100) is BUDGET_EXHAUSTED, "the level stays up: taken again and again"
+    assert guest.registers("elr_el1", "x0") == (CODE + 8, 0)
+    guest.vcpu.set_irq_line(level=False)
+    assert guest.vcpu.enter(DEADLINE) is HALTED
+    assert guest.registers("x0") == (1,)
+
+
+@pytest.mark.parametrize("store_is_first", [True, False])
+def test_a_line_raised_by_a_store_is_seen_at_the_barrier(guest: Guest, store_is_first: bool) -> None:
+    guest.trap.on_write = lambda address, width, value: guest.vcpu.set_irq_line(level=True)
+    guest.start(programs.IRQ_FROM_STORE, x1=DEVICE)
+    guest.vectors(programs.SPIN)
+    if not store_is_first:
+        guest.vcpu.set_irq_line(level=True)
+        guest.vcpu.set_irq_line(level=False)
+    assert guest.vcpu.enter(DEADLINE) is BUDGET_EXHAUSTED
+    assert guest.registers("pc", "elr_el1", "x0") == (VECTORS + 0x280, CODE + 12, 0)
+
+
+def test_the_line_survives_a_reset(guest: Guest) -> None:
+    guest.vcpu.set_irq_line(level=True)
+    guest.vcpu.reset()
+    guest.vcpu.write_register("vbar_el1", VECTORS)
+    guest.start(programs.UNMASK)
+    guest.vectors(programs.SPIN)
+    assert guest.vcpu.enter(DEADLINE) is BUDGET_EXHAUSTED
+    assert guest.registers("pc") == (VECTORS + 0x280,)
