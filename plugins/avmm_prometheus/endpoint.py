@@ -26,6 +26,8 @@ CONNECTIONS = 16
 """How many connections are served at once; a further one is closed."""
 IDLE_S = 10
 """How long a connection may keep silent, in seconds."""
+RETRY_S = 0.1
+"""How long to leave a connection waiting that cannot be accepted (the process has no descriptor left), in seconds."""
 
 
 class _Handler(WSGIRequestHandler):
@@ -44,7 +46,7 @@ class _Server(ThreadingMixIn, WSGIServer):
     def __init__(self, family: socket.AddressFamily, address: tuple[str, int], application: WSGIApplication) -> None:
         self.address_family = family
         self._open: set[Connection] = set()
-        self._closing = False
+        self._closing = threading.Event()
         super().__init__(address, _Handler)
         self.set_app(application)
         self._thread = threading.Thread(target=self._serve, name=f"metrics-{self.server_port}", daemon=True)
@@ -57,8 +59,15 @@ class _Server(ThreadingMixIn, WSGIServer):
         self.setup_environ()
 
     def _serve(self) -> None:
-        while not self._closing:
+        while not self._closing.is_set():
             self.handle_request()
+
+    def get_request(self) -> tuple[socket.socket, object]:
+        try:
+            return super().get_request()
+        except OSError:
+            self._closing.wait(RETRY_S)
+            raise
 
     def verify_request(self, request: Connection, client_address: object) -> bool:
         return len(self._open) < CONNECTIONS
@@ -76,7 +85,7 @@ class _Server(ThreadingMixIn, WSGIServer):
 
     def close(self) -> None:
         """Stop listening, cut the connections, and wait for every thread. Blocks while a page is being made."""
-        self._closing = True
+        self._closing.set()
         self.socket.shutdown(socket.SHUT_RDWR)  # wakes the listener's thread
         self._thread.join()
         for connection in tuple(self._open):

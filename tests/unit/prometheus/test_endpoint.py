@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, closing
+from wsgiref.simple_server import WSGIServer
 
 import pytest
 import pytest_asyncio
@@ -160,6 +162,22 @@ async def test_more_clients_than_are_served_are_turned_away(serve: Serve) -> Non
     assert clients[-1].recv(1) == b""
     for client in clients:
         client.close()
+
+
+async def test_no_descriptor_left_is_tried_again(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    failures = [OSError(errno.EMFILE, "Too many open files")] * 3
+    accept = WSGIServer.get_request
+
+    def fail_first(server: WSGIServer) -> object:
+        if failures:
+            raise failures.pop()
+        return accept(server)
+
+    monkeypatch.setattr(WSGIServer, "get_request", fail_first)
+    monkeypatch.setattr(endpoint, "RETRY_S", 0)
+    instrument = await serve(FakeVm())
+    await scrape(instrument.address)
+    assert not failures
 
 
 async def test_a_cancelled_start_leaves_nothing() -> None:
