@@ -4,10 +4,10 @@ import asyncio
 
 from avmm import Request
 from avmm.plugin import Halted, Tracepoint, Vcpu
-from avmm.testing import ReadSystemRegister, ScriptedVm, Spin
+from avmm.testing import ReadSystemRegister, ScriptedVm, Spin, Step
 
 # A guest without instructions: it waits for an interrupt, takes it, then loops for ever.
-GUEST = [Halted(), ReadSystemRegister("irq_ack"), Spin()]
+GUEST: list[Step] = [Halted(), ReadSystemRegister("irq_ack"), Spin()]
 
 
 def watch(vcpu: Vcpu) -> None:

@@ -157,7 +157,7 @@ class ToyArch(Arch):
     """A machine of toy vCPUs. Option `boot`: `all` (the default) powers on every vCPU, `first` vCPU 0 alone."""
 
     name = "toy"
-    requests = ToyRequest
+    requests: type[IntEnum] = ToyRequest
     elf_machine = 0
     image_base = RAM_BASE
 

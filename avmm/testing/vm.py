@@ -33,15 +33,19 @@ class ToyPlugins:
         self._installed: Plugins = Installed()
 
     def arch(self, name: str) -> ArchFactory:
+        """The toy architecture as `toy`, else an installed one."""
         return create_arch if name == "toy" else self._installed.arch(name)
 
     def engine(self, name: str) -> EngineFactory:
+        """The scripted engine as `scripted`, else an installed one."""
         return create_engine if name == "scripted" else self._installed.engine(name)
 
     def device(self, name: str) -> DeviceFactory:
+        """The device given under that name, else an installed one."""
         return self._devices.get(name) or self._installed.device(name)
 
     def instrument(self, name: str) -> InstrumentFactory:
+        """An installed instrument."""
         return self._installed.instrument(name)
 
 
