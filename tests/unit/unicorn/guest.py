@@ -83,6 +83,7 @@ class Guest:
         counters: Sequence[Counter] = (),
         clock: HostTime | None = None,
         options: dict[str, object] | None = None,
+        make_traps: Callable[[], Traps] = Traps,
     ) -> None:
         chosen = VirtualClock()
         engine_options = EngineOptions(
@@ -94,7 +95,7 @@ class Guest:
         self.engine = create_engine(engine_options)
         self.slot = MemorySlot(RAM, RAM_SIZE)
         self.engine.map_memory(self.slot)
-        self.traps = [Traps() for _ in range(vcpus)]
+        self.traps = [make_traps() for _ in range(vcpus)]
         self.vcpus: list[VcpuEngine] = [
             self.engine.create_vcpu(index, traps, registers, counters) for index, traps in enumerate(self.traps)
         ]

@@ -397,3 +397,78 @@ STEP_HVC = (
     0xB5FFFFC3,  # cbnz x3, .-8
     0xD503207F,  # wfi
 )
+
+# x0 reads of a device at x1.
+READ_LOOP = (
+    0xB9400022,  # ldr w2, [x1]
+    0xF1000400,  # subs x0, x0, #1
+    0x54FFFFC1,  # b.ne .-8
+    0xD503207F,  # wfi
+)
+
+# x0 writes to a device at x1.
+WRITE_LOOP = (
+    0xB9000022,  # str w2, [x1]
+    0xF1000400,  # subs x0, x0, #1
+    0x54FFFFC1,  # b.ne .-8
+    0xD503207F,  # wfi
+)
+
+# x0 reads of S3_3_C15_C2_0.
+REGISTER_READ_LOOP = (
+    0xD53BF202,  # mrs x2, s3_3_c15_c2_0
+    0xF1000400,  # subs x0, x0, #1
+    0x54FFFFC1,  # b.ne .-8
+    0xD503207F,  # wfi
+)
+
+# x0 writes of S3_3_C15_C2_0.
+REGISTER_WRITE_LOOP = (
+    0xD51BF202,  # msr s3_3_c15_c2_0, x2
+    0xF1000400,  # subs x0, x0, #1
+    0x54FFFFC1,  # b.ne .-8
+    0xD503207F,  # wfi
+)
+
+# x0 reads of the virtual counter.
+COUNTER_LOOP = (
+    0xD53BE042,  # mrs x2, cntvct_el0
+    0xF1000400,  # subs x0, x0, #1
+    0x54FFFFC1,  # b.ne .-8
+    0xD503207F,  # wfi
+)
+
+# x0 hypercalls.
+HVC_LOOP = (
+    0xD4000002,  # hvc #0
+    0xF1000400,  # subs x0, x0, #1
+    0x54FFFFC1,  # b.ne .-8
+    0xD503207F,  # wfi
+)
+
+# x0 exceptions from EL1.
+SVC_LOOP = (
+    0xD4000001,  # svc #0
+    0xF1000400,  # subs x0, x0, #1
+    0x54FFFFC1,  # b.ne .-8
+    0xD503207F,  # wfi
+)
+
+# x0 indirect calls of the function at x1.
+CALL_LOOP = (
+    0xD63F0020,  # blr x1
+    0xF1000400,  # subs x0, x0, #1
+    0x54FFFFC1,  # b.ne .-8
+    0xD503207F,  # wfi
+)
+
+# Every vector: go back.
+ERET = (
+    0xD69F03E0,  # eret
+)
+
+# Wait for an interrupt, again and again.
+WFI_LOOP = (
+    0xD503207F,  # wfi
+    0x17FFFFFF,  # b .-4
+)
