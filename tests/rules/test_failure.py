@@ -48,12 +48,14 @@ async def test_an_engine_that_raises_ends_the_vm(scripted_vm, slot):
 
 
 async def test_a_failure_nobody_asks_for_comes_out_of_the_vm(slot):
-    with pytest.raises(VmFailed, match="broke"):
+    async def run() -> None:
         async with ScriptedVm([Spin()], slot=slot) as vm:
-            vm.part().on_work = lambda vcpu: (_ for _ in ()).throw(RuntimeError("broke"))
             await vm.start()
-            vm.vcpus[0].make_request_and_kick(10)
+            vm.vcpus[0].make_request_and_kick(50)
             await vm.until(lambda: vm.lifecycle.state is State.HALTED)
+
+    with pytest.raises(VmFailed, match="request 50"):
+        await run()
 
 
 async def test_a_failure_that_was_told_is_not_told_twice(slot):

@@ -73,7 +73,7 @@ async def test_r58_one_notification_serves_all_posts_until_taken(scripted_vm, sl
     vm = await scripted_vm([Spin()], slot=slot, start=False)
     word, taken = _take_at_flush(vm)
     actions: list[KickAction] = []
-    vm.at(0, Tracepoint.AFTER_LAST_CHECK, lambda: actions.extend(in_thread(lambda: word.post(bit)) for bit in (1, 2, 4)))
+    vm.at(0, Tracepoint.AFTER_LAST_CHECK, lambda: actions.extend(in_thread(lambda bit=bit: word.post(bit)) for bit in (1, 2, 4)))
     await vm.start()
     await vm.until(lambda: taken)
     assert actions == [KickAction.IPI, KickAction.NOTHING, KickAction.NOTHING]

@@ -157,7 +157,7 @@ async def test_r07_the_callers_own_vcpu_is_reached_too(scripted_vm, slot):
     await vm.until(lambda: vm.part(0).work_done)
     assert results == [False]
     assert vm.vcpus[1].stats.requests_made[WORK] == 1
-    assert vm.vcpus[0].stats.exits_by_reason[ExitReason.KICKED] == 1  # its own entry ended, without an IPI
+    assert vm.vcpus[0].stats.exits_by_reason[ExitReason.KICKED] >= 1  # its own entry ended, without an IPI
 
 
 async def test_r07_a_chosen_set_of_vcpus(scripted_vm, slot):

@@ -1,0 +1,65 @@
+"""`python -m tests.mutants [PATTERN]`: put each mistake into a copy of the tree, and show that a test notices it.
+
+One line a mutant. Exit status 1 if any survives.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.mutants.mutants import MUTANTS, ROOT, Mutant
+
+COPIED = ("avmm", "tests", "pyproject.toml")
+TIMEOUT_S = 120
+"""A mutant may hang the tests in a way that none of their own watchdogs sees: that is noticed too."""
+
+
+def kill(mutant: Mutant) -> str | None:
+    """The test that fails for `mutant`, or None when none does."""
+    with tempfile.TemporaryDirectory(prefix="mutant-") as directory:
+        tree = Path(directory)
+        for name in COPIED:
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+            else:
+                shutil.copy(ROOT / name, tree / name)
+        (tree / mutant.file).write_text(mutant.mutated(tree))
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *mutant.tests]
+        environment = os.environ | {"AVMM_TEST_WATCHDOG_S": "2", "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+        try:
+            run = subprocess.run(
+                command, cwd=tree, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return f"hangs in {' '.join(mutant.tests)}"
+        if run.returncode == 0:
+            return None
+        if run.returncode != 1:
+            raise RuntimeError(f"{mutant}: the tests could not be run:\n{run.stdout[-2000:]}{run.stderr[-2000:]}")
+        failed = re.search(r"^(?:FAILED|ERROR) (\S+)", run.stdout, re.MULTILINE)
+        return failed[1].removeprefix("tests/") if failed else "a test"
+
+
+def main(pattern: str = "") -> int:
+    """Run the mutants whose name contains `pattern`; the exit status."""
+    chosen = [mutant for mutant in MUTANTS if pattern in mutant.name]
+    started = time.monotonic()
+    survivors = 0
+    with ThreadPoolExecutor(max_workers=max(1, (os.cpu_count() or 2) - 1)) as pool:
+        for mutant, killer in zip(chosen, pool.map(kill, chosen), strict=True):
+            survivors += killer is None
+            print(f"{'SURVIVED' if killer is None else 'killed'}: {mutant}" + (f": {killer}" if killer else ""), flush=True)
+    print(f"{len(chosen) - survivors} of {len(chosen)} mutants killed in {time.monotonic() - started:.0f} s")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:2]))

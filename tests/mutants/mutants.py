@@ -1,0 +1,332 @@
+"""Mistakes one could make with the rules, each as a small change of the source, with the tests that are to notice it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+RULES = "tests/rules/"
+DEKKER, TABLE, KICKS = RULES + "test_dekker.py", RULES + "test_table.py", RULES + "test_kicks.py"
+WAIT, SLEEP, POWER = RULES + "test_wait.py", RULES + "test_sleep.py", RULES + "test_power.py"
+REQUESTS, POSTED, MODE = RULES + "test_requests.py", RULES + "test_posted.py", RULES + "test_mode.py"
+CANCELLATION, FAILURE = RULES + "test_cancellation.py", RULES + "test_failure.py"
+CORE = "tests/unit/core/"
+
+VCPU, KICKER, HALT = "avmm/vcpu/vcpu.py", "avmm/vcpu/kicker.py", "avmm/vcpu/halt.py"
+ACKS, POSTED_WORD, NUMBERS = "avmm/vcpu/acks.py", "avmm/vcpu/posted.py", "avmm/vcpu/requests.py"
+SLOT, VM, IDLE, SCRIPTED = "avmm/slot.py", "avmm/vm.py", "avmm/idle.py", "avmm/testing/scripted.py"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """`old` in `file` becomes `new`; one of `tests` must fail for it."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def apply(self, source: str) -> str:
+        """`source` with the change; ValueError unless `old` is there exactly once."""
+        if source.count(self.old) != 1:
+            raise ValueError(f"{self.name}: {self.file} has its text {source.count(self.old)} times, not once")
+        return source.replace(self.old, self.new)
+
+    def mutated(self, root: Path = ROOT) -> str:
+        """The changed source of the tree at `root`."""
+        return self.apply((root / self.file).read_text())
+
+
+_SET_IN = """        with self.lock:
+            self.mode = VcpuMode.IN_GUEST_MODE
+"""
+_TRACE_IN = """        if trace is not None:
+            trace(Tracepoint.MODE_IN)
+"""
+_LAST_LOOK = "        if self._requests or (self.posted is not None and self.posted.outstanding):\n"
+_MAKE = """        if not request & NO_ACTION:
+            vcpu.make_request(request)
+"""
+_ACT = """        if request & NO_WAKEUP or not vcpu.wake_up(kicked=True):
+            _send_ipi_if_needed(vcpu, acks, wait=bool(request & WAIT))
+"""
+_ENQUEUE = """            waiter = queue.prepare()
+"""
+
+MUTANTS = [
+    # Ensuring requests are seen.
+    Mutant(
+        "the vCPU looks at the requests before it sets the mode",
+        VCPU,
+        _SET_IN + _TRACE_IN + _LAST_LOOK,
+        "        pending = self._requests or (self.posted is not None and self.posted.outstanding)\n"
+        + _SET_IN
+        + _TRACE_IN
+        + "        if pending:\n",
+        (DEKKER, KICKS),
+    ),
+    Mutant("the requester looks at the mode before it sets the bit", KICKER, _MAKE + _ACT, _ACT + _MAKE, (DEKKER, KICKS)),
+    Mutant("no last look at the requests", VCPU, _LAST_LOOK, "        if False:\n", (DEKKER, KICKS)),
+    Mutant("the last look forgets the posted word", VCPU, _LAST_LOOK, "        if self._requests:\n", (DEKKER, POSTED)),
+    Mutant(
+        "kicks are dropped after the mode is set", VCPU, _SET_IN, _SET_IN + "        self.engine.clear_kick()\n", (DEKKER, KICKS)
+    ),
+    Mutant("kicks from before the entry are not dropped", VCPU, "        self.engine.clear_kick()\n", "", (KICKS,)),
+    Mutant("the mode is never set", VCPU, _SET_IN, "", (DEKKER, TABLE)),
+    Mutant("make_request does nothing", VCPU, "            self._requests |= bit\n", "", (TABLE,)),
+    Mutant(
+        "make_request kicks",
+        VCPU,
+        "        with self.lock:\n            self._requests |= bit\n",
+        "        self.engine.kick()\n        with self.lock:\n            self._requests |= bit\n",
+        (REQUESTS,),
+    ),
+    Mutant(
+        "check_request forgets to clear",
+        VCPU,
+        "        if not self._requests & bit:\n            return False\n"
+        "        with self.lock:\n            self._requests &= ~bit\n",
+        "        if not self._requests & bit:\n            return False\n",
+        (REQUESTS,),
+    ),
+    Mutant(
+        "clear_request clears everything",
+        VCPU,
+        "            self._requests &= ~request_bit(request)\n",
+        "            self._requests = 0\n",
+        (REQUESTS,),
+    ),
+    Mutant(
+        "an unhandled request is not named",
+        VCPU,
+        "        if unhandled := self._requests & ~self._handled & ~_LOOP_HANDLES:\n",
+        "        if unhandled := 0:\n",
+        (KICKS,),
+    ),
+    Mutant(
+        "an entry given up keeps the loop from others",
+        VCPU,
+        "                await asyncio.sleep(0)  # cond_resched()",
+        "                pass  # cond_resched()",
+        (KICKS,),
+    ),
+    Mutant(
+        "an entry given up leaves the mode",
+        VCPU,
+        "            self._now_outside()\n            self.stats.aborted_entries += 1\n",
+        "            self.stats.aborted_entries += 1\n",
+        (MODE, WAIT),
+    ),
+    # Kicks.
+    Mutant("NO_WAKEUP is ignored", KICKER, "if request & NO_WAKEUP or not vcpu", "if not vcpu", (TABLE,)),
+    Mutant("nobody is woken", KICKER, "if request & NO_WAKEUP or not vcpu.wake_up(kicked=True):", "if True:", (TABLE,)),
+    Mutant(
+        "a woken vCPU is sent an IPI too",
+        KICKER,
+        "        if request & NO_WAKEUP or not vcpu.wake_up(kicked=True):\n            _send",
+        "        if not request & NO_WAKEUP:\n            vcpu.wake_up(kicked=True)\n        if True:\n            _send",
+        (TABLE,),
+    ),
+    Mutant("a bare kick does not wake", KICKER, "    if vcpu.wake_up(kicked=True):\n", "    if False:\n", (TABLE,)),
+    Mutant(
+        "kicks are not coalesced",
+        KICKER,
+        "            vcpu.mode = VcpuMode.EXITING_GUEST_MODE\n",
+        "",
+        (TABLE, KICKS),
+    ),
+    Mutant(
+        "any mode but OUTSIDE is sent an IPI, WAIT or not",
+        KICKER,
+        "        needs_ipi = mode is not VcpuMode.OUTSIDE_GUEST_MODE if wait else in_guest\n",
+        "        needs_ipi = mode is not VcpuMode.OUTSIDE_GUEST_MODE\n",
+        (TABLE,),
+    ),
+    Mutant("the IPI is counted and not sent", KICKER, "        vcpu.engine.kick()\n", "        pass\n", (DEKKER, KICKS)),
+    Mutant(
+        "a vCPU's own request does not end its entry",
+        KICKER,
+        "    if needs_ipi and mode is not",
+        "    if needs_ipi and not own and mode is not",
+        (KICKS,),
+    ),
+    Mutant("a vCPU sends itself an IPI", KICKER, "    own = vcpu.in_guest_thread()\n", "    own = False\n", (KICKS,)),
+    Mutant(
+        "a bare kick asks for no IPI",
+        KICKER,
+        "    return _send_ipi_if_needed(vcpu, Acknowledgements(), wait=False)\n",
+        "    return KickAction.NOTHING\n",
+        (TABLE, POSTED),
+    ),
+    # Waiting for acknowledgements.
+    Mutant("WAIT is ignored", KICKER, "wait=bool(request & WAIT)", "wait=False", (TABLE, WAIT)),
+    Mutant(
+        "WAIT is coalesced like the rest",
+        KICKER,
+        "        needs_ipi = mode is not VcpuMode.OUTSIDE_GUEST_MODE if wait else in_guest\n",
+        "        needs_ipi = in_guest\n",
+        (TABLE, WAIT),
+    ),
+    Mutant(
+        "WAIT does not wait for a reader of page tables",
+        KICKER,
+        "        needs_ipi = mode is not VcpuMode.OUTSIDE_GUEST_MODE if wait else in_guest\n",
+        "        needs_ipi = mode in (VcpuMode.IN_GUEST_MODE, VcpuMode.EXITING_GUEST_MODE) if wait else in_guest\n",
+        (TABLE, MODE),
+    ),
+    Mutant(
+        "a reader's own task waits for itself",
+        KICKER,
+        "            own = vcpu.in_own_thread()\n",
+        "            pass\n",
+        (KICKS,),
+    ),
+    Mutant(
+        "the acknowledgement comes before the guest is out",
+        VCPU,
+        "        started_ns = self.clock.now_ns()\n        try:\n            exit_ = self.engine.enter(budget)\n",
+        "        started_ns = self.clock.now_ns()\n        try:\n            self._now_outside()\n"
+        "            exit_ = self.engine.enter(budget)\n",
+        (DEKKER, CANCELLATION),
+    ),
+    Mutant("nobody acknowledges", VCPU, "            ack.acknowledge()\n", "            pass\n", (TABLE, WAIT)),
+    Mutant(
+        "the first acknowledgement is taken for all",
+        ACKS,
+        "            self._outstanding -= 1\n",
+        "            self._outstanding = 0\n",
+        (WAIT,),
+    ),
+    Mutant("true means a request was made", ACKS, "        return self.ipis > 0\n", "        return True\n", (TABLE,)),
+    Mutant(
+        "NO_ACTION is made pending",
+        KICKER,
+        "        if not request & NO_ACTION:\n            vcpu.make_request(request)\n",
+        "        vcpu.make_request(request & ~NO_ACTION)\n",
+        (WAIT,),
+    ),
+    # Posted words.
+    Mutant(
+        "the posted word is set after the kick",
+        POSTED_WORD,
+        "            self.outstanding = True\n"
+        "        # ON is set before the mode is read. Pairs with the last check in Vcpu._enter().\n"
+        "        return kick(self._vcpu)\n",
+        "        action = kick(self._vcpu)\n        self.outstanding = True\n        return action\n",
+        (DEKKER, POSTED),
+    ),
+    Mutant("the posted word is never taken back", POSTED_WORD, "            self.outstanding = False\n", "", (POSTED,)),
+    # Sleeping.
+    Mutant(
+        "the sleeper looks before it is on the queue, and not again",
+        HALT,
+        "                if over():\n                    break\n",
+        "",
+        (DEKKER, SLEEP),
+    ),
+    Mutant(
+        "a woken sleeper does not look again",
+        HALT,
+        "            if over():\n                break\n            vcpu.stats.spurious_wakeups += 1\n",
+        "            break\n",
+        (KICKS, SLEEP),
+    ),
+    Mutant(
+        "UNHALT is left standing",
+        VCPU,
+        "                if self.check_request(UNHALT):\n",
+        "                if False:\n",
+        (SLEEP,),
+    ),
+    Mutant("UNHALT is not made", HALT, "            vcpu.make_request(UNHALT)\n", "", (SLEEP,)),
+    Mutant(
+        "UNHALT is made whatever ends the block",
+        HALT,
+        "        if self.runnable():\n            vcpu.make_request(UNHALT)\n",
+        "        vcpu.make_request(UNHALT)\n        if self.runnable():\n",
+        (SLEEP,),
+    ),
+    Mutant("a paused vCPU is runnable", HALT, " and not vcpu.paused and ", " and ", (SLEEP, POWER)),
+    Mutant("a powered-off vCPU is runnable", HALT, "not vcpu.powered_off and not", "not", (SLEEP,)),
+    # Power, pause, the end.
+    Mutant(
+        "a powered-off vCPU sleeps only once",
+        VCPU,
+        "            await self.sleep.while_off()\n",
+        "            await self.sleep.block()\n",
+        (POWER,),
+    ),
+    Mutant(
+        "power_off forgets the kick",
+        VCPU,
+        "        self.make_request_and_kick(Request.SLEEP)\n",
+        "        self.make_request(Request.SLEEP)\n",
+        (POWER,),
+    ),
+    Mutant(
+        "power_on forgets to wake",
+        VCPU,
+        "        self.powered_off = False\n        self.wake_up()\n",
+        "        self.powered_off = False\n",
+        (POWER,),
+    ),
+    Mutant(
+        "VM_DEAD leaves sleepers asleep", NUMBERS, "    VM_DEAD = 4 | WAIT\n", "    VM_DEAD = 4 | WAIT | NO_WAKEUP\n", (POWER,)
+    ),
+    Mutant(
+        "VM_DEAD does not end a pause",
+        HALT,
+        "self._wait_until(lambda: not (vcpu.powered_off or vcpu.paused) or",
+        "self._wait_until(lambda: not (vcpu.powered_off or vcpu.paused) or False and",
+        (POWER,),
+    ),
+    Mutant(
+        "resume_guest forgets to wake",
+        VM,
+        "                vcpu.paused = False\n                vcpu.wake_up()\n",
+        "                vcpu.paused = False\n",
+        (POWER,),
+    ),
+    # Slots.
+    Mutant(
+        "a cancelled entry does not wait for the guest to be out",
+        SLOT,
+        "            await self._put_out(vcpu)\n",
+        "            vcpu.engine.kick()\n",
+        (CANCELLATION,),
+    ),
+    Mutant(
+        "a cancelled entry waits only once",
+        SLOT,
+        "            with suppress(asyncio.CancelledError):\n                await self._left\n",
+        "            await self._left\n",
+        (CANCELLATION,),
+    ),
+    Mutant(
+        "a cancelled entry forgets the kick",
+        SLOT,
+        "            vcpu.engine.kick()\n            with",
+        "            with",
+        (CANCELLATION,),
+    ),
+    Mutant(
+        "a cancelled waiter keeps its turn",
+        SLOT,
+        "                self.release(vcpu)  # our turn came together",
+        "                pass  # our turn came together",
+        (CORE + "test_slot.py",),
+    ),
+    # The engine.
+    Mutant(
+        "kicks are not sticky",
+        SCRIPTED,
+        "        with self._lock:\n            self._kicked = True\n            if self.spinning:\n",
+        "        with self._lock:\n            self._kicked = self.spinning\n            if self.spinning:\n",
+        (KICKS,),
+    ),
+]

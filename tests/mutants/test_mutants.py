@@ -1,0 +1,17 @@
+"""Every mutant still applies to the source it was written for. That the tests kill them is shown by `make mutants`."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.mutants.mutants import MUTANTS, ROOT, Mutant
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=str)
+def test_the_mutant_applies(mutant: Mutant) -> None:
+    compile(mutant.mutated(), mutant.file, "exec")
+    assert all((ROOT / test).exists() for test in mutant.tests)
+
+
+def test_no_two_mutants_have_the_same_name() -> None:
+    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS) >= 25
