@@ -53,7 +53,7 @@ class Device(ABC):
     async def quiesce(self) -> None:
         """The VM pauses: finish what is under way, start nothing new until `resume`. The guest is outside already."""
 
-    def resume(self) -> None:
+    async def resume(self) -> None:
         """The VM goes on."""
 
     def figures(self) -> Iterable[tuple[Figure, FigureValue]]:

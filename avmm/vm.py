@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -18,7 +18,7 @@ from avmm.clock import Clock, VirtualClock
 from avmm.config import MachineConfig
 from avmm.console import Console
 from avmm.device import Device
-from avmm.errors import VmFailed
+from avmm.errors import AvmmError, VmFailed
 from avmm.host_clock import HostClock
 from avmm.idle import Idle
 from avmm.instrument import Instrument
@@ -246,26 +246,30 @@ class Vm:
 
     async def _run(self) -> Halt:
         """The VM's own task: vCPUs and devices under one roof, from start to end, resets included."""
-        devices = [asyncio.create_task(self._run_device(region), name=f"{self.name}-{region.name}") for region in self.bus]
         try:
-            while True:
-                await self._run_vcpus()
-                event, detail = self._event or (None, "")
-                if event is not SystemEvent.RESET or self.config.on_reset == "exit":
-                    break
-                self._reset()
-        except Exception as error:  # noqa: BLE001 - the task boundary: the failure is the VM's, told to whoever asks for its end
-            failure = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
-            self._log.error("vm failed", error=str(failure))
-            raise VmFailed(f"{self.name}: {failure}") from failure
+            async with asyncio.TaskGroup() as roof:
+                devices = [roof.create_task(self._run_device(region), name=f"{self.name}-{region.name}") for region in self.bus]
+                halt = await self._run_guest()
+                for task in devices:
+                    task.cancel()
+        except ExceptionGroup as group:  # the task boundary: the failure is the VM's, told to whoever asks for its end
+            failure = _first(group)
+            what = str(failure) if isinstance(failure, AvmmError) else f"{type(failure).__name__}: {failure}"
+            self._log.error("vm failed", error=what)
+            raise VmFailed(f"{self.name}: {what}") from failure
         finally:
-            for task in devices:
-                task.cancel()
-            await asyncio.gather(*devices, return_exceptions=True)
             self.lifecycle.move(State.HALTED)
-        halt = Halt(_HALT_REASON[event], detail)
-        self._log.info("vm halted", reason=halt.reason.value, detail=detail)
+        self._log.info("vm halted", reason=halt.reason.value, detail=halt.detail)
         return halt
+
+    async def _run_guest(self) -> Halt:
+        """Run the vCPUs until the guest's end, through any number of resets."""
+        while True:
+            await self._run_vcpus()
+            event, detail = self._event or (None, "")
+            if event is not SystemEvent.RESET or self.config.on_reset == "exit":
+                return Halt(_HALT_REASON[event], detail)
+            self._reset()
 
     async def _run_vcpus(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -273,8 +277,12 @@ class Vm:
                 group.create_task(vcpu.run(), name=f"{self.name}-vcpu{vcpu.index}")
 
     async def _run_device(self, region: Region) -> None:
+        await self._guarded(region, region.device.run())
+
+    async def _guarded(self, region: Region, call: Coroutine[object, object, None]) -> None:
+        """Await a device's coroutine; a device that raises is quarantined."""
         try:
-            await region.device.run()
+            await call
         except Exception as error:  # noqa: BLE001 - the plugin boundary
             with self.device_lock:
                 self.bus.quarantine(region, error)
@@ -320,14 +328,14 @@ class Vm:
         await self.halt_guest()
         for region in self.bus:
             if not region.quarantined:
-                await region.device.quiesce()
+                await self._guarded(region, region.device.quiesce())
 
     async def resume(self) -> None:
         """Go on after `pause()`. LifecycleError unless it is paused."""
         self.lifecycle.move(State.RUNNING)
         for region in self.bus:
             if not region.quarantined:
-                region.device.resume()
+                await self._guarded(region, region.device.resume())
         self.resume_guest()
 
     @asynccontextmanager
@@ -397,6 +405,12 @@ class Vm:
         self._log.error("device quarantined", device=region.name, error=f"{type(error).__name__}: {error}")
         if self.config.on_device_fault == "stop":
             self.system_event(SystemEvent.CRASH, f"device {region.name} raised {type(error).__name__}: {error}")
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first failure in a group of groups."""
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 _HALT_REASON: dict[SystemEvent | None, HaltReason] = {
