@@ -111,7 +111,7 @@ def _make(name: str, factory: Callable[P, R], *args: P.args, **kwargs: P.kwargs)
         return factory(*args, **kwargs)
     except AvmmError:
         raise
-    except Exception as error:  # noqa: BLE001 - the plugin boundary
+    except Exception as error:
         raise PluginError(name, f"cannot be made: {type(error).__name__}: {error}") from error
 
 

@@ -9,7 +9,6 @@ from avmm.device import Device, Width
 from avmm.errors import ConfigError
 from avmm.lock import DeviceLock
 
-
 # Looked up once an access: calling the enum costs more than the rest of it.
 _WIDTHS = {int(width): width for width in Width}
 _MASKS = {int(width): (1 << width * 8) - 1 for width in Width}

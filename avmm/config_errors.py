@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from avmm.errors import ConfigError
 
 
-class ConfigErrors(ConfigError):  # noqa: N818 - the plural of ConfigError
+class ConfigErrors(ConfigError):
     """Several mistakes in one description; `str()` is one line each."""
 
     def __init__(self, errors: Iterable[ConfigError]) -> None:

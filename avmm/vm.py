@@ -33,6 +33,7 @@ from avmm.vcpu.kicker import make_vcpus_request
 from avmm.vcpu.requests import Request
 from avmm.vcpu.vcpu import Vcpu
 
+
 class HaltReason(Enum):
     """Why a VM is over."""
 
