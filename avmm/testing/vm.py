@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Self, TypeVar, cast
 
@@ -21,6 +22,7 @@ from avmm.vcpu.vcpu import Vcpu
 from avmm.vm import Vm
 
 T = TypeVar("T")
+TRACE_LENGTH = 10_000
 WATCHDOG_S = 30.0
 """A test that waits this long for something has failed. Nothing waits for time to pass: only a failure takes so long."""
 
@@ -96,8 +98,8 @@ class ScriptedVm(Vm):
             on_reset=on_reset,
         )
         super().__init__(config, console=console, plugins=plugins or ToyPlugins(devices), clock=clock)
-        self.trace_log: list[tuple[int, Tracepoint]] = []
-        """Every (vCPU, tracepoint) that was passed, in order, while `tracing`."""
+        self.trace_log: deque[tuple[int, Tracepoint]] = deque(maxlen=TRACE_LENGTH)
+        """The last (vCPU, tracepoint) that were passed, in order, while `tracing`."""
         self.tracing = True
         self._hooks: dict[tuple[int, Tracepoint], Callable[[], object]] = {}
         self._moved = asyncio.Event()
@@ -183,7 +185,7 @@ class ScriptedVm(Vm):
 
     def __repr__(self) -> str:
         vcpus = [f"{vcpu!r} asleep={vcpu.asleep}" for vcpu in self._vcpus]
-        return f"<ScriptedVm {self.name} {self.state()} {vcpus} {[point.value for _, point in self.trace_log[-8:]]}>"
+        return f"<ScriptedVm {self.name} {self.state()} {vcpus} {[point.value for _, point in list(self.trace_log)[-8:]]}>"
 
 
 def in_thread(work: Callable[[], T]) -> T:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from tests.mutants.mutants import MUTANTS, ROOT, Mutant
 COPIED = ("avmm", "tests", "pyproject.toml")
 TIMEOUT_S = 120
 """A mutant may hang the tests in a way that none of their own watchdogs sees: that is noticed too."""
+MEMORY_BYTES = 2 << 30
 
 
 def kill(mutant: Mutant) -> str | None:
@@ -36,7 +38,14 @@ def kill(mutant: Mutant) -> str | None:
         environment = os.environ | {"AVMM_TEST_WATCHDOG_S": "2", "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
         try:
             run = subprocess.run(
-                command, cwd=tree, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+                command,
+                cwd=tree,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=TIMEOUT_S,
+                check=False,
+                preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES)),
             )
         except subprocess.TimeoutExpired:
             return f"hangs in {' '.join(mutant.tests)}"

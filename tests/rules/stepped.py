@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from types import ModuleType
+from typing import Any
 
 from avmm.clock import VirtualClock
 from avmm.exits import KICKED, Exit
@@ -14,6 +15,7 @@ from avmm.vcpu import posted as real_posted
 from avmm.vcpu import vcpu as real_vcpu
 from avmm.vcpu import waitqueue as real_waitqueue
 from avmm.vcpu.mode import VcpuMode
+from avmm.vcpu.posted import PostedWord
 from avmm.vcpu.vcpu import Vcpu
 from tests.rules.interleave import SteppedLock, Stepper
 
@@ -135,44 +137,38 @@ class Host:
     clock = VirtualClock()
 
 
+def _watched(base: type, name: str, stepper: Stepper, lock: Callable[[Any], SteppedLock], locked: str) -> property:
+    """A property over the slot `name` of `base`: every access is a step, but for those (`r`, `w`) in `locked` under the lock."""
+    slot = base.__dict__[name]  # KeyError when it is there no more: then the check would check nothing
+
+    def get(self: object) -> object:
+        if not (lock(self).held() and ("r" in locked or lock(self).first())):
+            stepper.step(f"read {name}")
+        return slot.__get__(self)
+
+    def put(self: object, value: object) -> None:
+        if stepper.side() is not None and not (lock(self).held() and ("w" in locked or lock(self).first())):
+            stepper.step(f"write {name}")
+        slot.__set__(self, value)
+
+    return property(get, put)
+
+
 def stepped_vcpu(stepper: Stepper, modules: Modules = REAL) -> Vcpu:
     """A vCPU whose every shared access is a step."""
     base = modules.vcpu.Vcpu
 
-    def watched(name: str, *, locked: str) -> property:
-        """A property over the slot `name`: no step for the accesses `locked` ("r", "w") while the lock is held."""
-        slot = base.__dict__[name]
-
-        def get(self: Vcpu) -> object:
-            if not ("r" in locked and self.lock.held()):
-                stepper.step(f"read {name}")
-            return slot.__get__(self)
-
-        def put(self: Vcpu, value: object) -> None:
-            if stepper.side() is not None and not ("w" in locked and self.lock.held()):
-                stepper.step(f"write {name} = {value!r}")
-            slot.__set__(self, value)
-
-        return property(get, put)
+    def watched(name: str, locked: str) -> property:
+        return _watched(base, name, stepper, lambda vcpu: vcpu.lock, locked)
 
     class SteppedVcpu(base):  # type: ignore[misc, valid-type]
         # Everybody takes the lock for the mode, so that under the lock nothing comes between; the requests are read without it.
-        mode = watched("mode", locked="rw")
-        _requests = watched("_requests", locked="r")
-        powered_off = watched("powered_off", locked="")
+        mode = watched("mode", "rw")
+        _requests = watched("_requests", "r")
+        powered_off = watched("powered_off", "")
 
     class SteppedQueue(real_waitqueue.WaitQueue):
-        @property
-        def _waiter(self) -> object:
-            if not vcpu.lock.held():
-                stepper.step("read waiter")
-            return self.__dict__["waiter"]
-
-        @_waiter.setter
-        def _waiter(self, value: object) -> None:
-            if stepper.side() is not None:
-                stepper.step("write waiter")
-            self.__dict__["waiter"] = value
+        waiter = _watched(real_waitqueue.WaitQueue, "waiter", stepper, lambda self: vcpu.lock, "r")
 
     vcpu = SteppedVcpu.__new__(SteppedVcpu)
     vcpu.lock = SteppedLock(stepper)
@@ -188,6 +184,15 @@ def stepped_vcpu(stepper: Stepper, modules: Modules = REAL) -> Vcpu:
     vcpu.engine = SteppedEngine(stepper)  # type: ignore[assignment]
     vcpu.slot = SyncSlot()  # type: ignore[assignment]
     return vcpu
+
+
+def stepped_word(vcpu: Vcpu, stepper: Stepper, modules: Modules = REAL) -> PostedWord:
+    """The posted word of `vcpu`, likewise."""
+    base = modules.posted.PostedWord
+    outstanding = _watched(base, "outstanding", stepper, lambda word: vcpu.lock, "r")
+    word = type("SteppedWord", (base,), {"outstanding": outstanding})(vcpu)
+    vcpu.posted = word
+    return word
 
 
 def _nothing(vcpu: Vcpu) -> None:
