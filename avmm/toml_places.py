@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping
 
 _SPACE = " \t\r\n"
 _BARE_VALUE_END = ",]}#\r\n"
@@ -15,20 +14,6 @@ def key_lines(text: str) -> dict[str, int]:
     A table stands where it is first named. `text` must be valid TOML 1.0: for anything else the answer means nothing.
     """
     return _Scanner(text).document()
-
-
-def line_of(lines: Mapping[str, int], key: str) -> int | None:
-    """The line of `key`, or of the innermost table around it that stands somewhere; None for a key of an absent table."""
-    for candidate in _outwards(key):
-        if candidate in lines:
-            return lines[candidate]
-    return None
-
-
-def _outwards(key: str) -> Iterator[str]:
-    while key:
-        yield key
-        key = key.rpartition(".")[0]
 
 
 class _Scanner:

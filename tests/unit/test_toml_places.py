@@ -6,6 +6,7 @@ import json
 import tomllib
 from collections.abc import Iterator
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,6 +40,13 @@ def test_strings_hide_what_they_hold() -> None:
     text = 'a = "# [x]\\" = "\nb = \'\\\'\nc = """\n[no]\n\\""""""\nd = \'\'\'\n\'no = 1\'\'\'\'\ne = 2\n'
     tomllib.loads(text)
     assert key_lines(text) == {"a": 1, "b": 2, "c": 3, "d": 6, "e": 8}
+
+
+@pytest.mark.parametrize("string", ['""', "''", '""""""', "''''''", '"""\\""""', '"""""a"""', '"""\\\\"""', "'\\'"])
+def test_the_end_of_a_string_is_seen(string: str) -> None:
+    text = f"a = {string}\nb = 1\n"
+    assert list(tomllib.loads(text)) == ["a", "b"]
+    assert key_lines(text) == {"a": 1, "b": 2}
 
 
 def test_quoted_keys_and_headers() -> None:
