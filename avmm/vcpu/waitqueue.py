@@ -22,8 +22,8 @@ class WaitQueue:
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
             self._loop_thread = threading.get_ident()
-        self.waiter = self._loop.create_future()
-        return self.waiter
+        self.waiter = waiter = self._loop.create_future()
+        return waiter  # not what is on the queue: a waker may have taken it already
 
     def take(self) -> asyncio.Future[None] | None:
         """Take the waiter off the queue, or None. Called under the vCPU's lock: only one gets it."""
