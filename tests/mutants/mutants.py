@@ -76,9 +76,16 @@ MUTANTS = [
     Mutant(
         "kicks are dropped after the mode is set", VCPU, _SET_IN, _SET_IN + "        self.engine.clear_kick()\n", (DEKKER, KICKS)
     ),
+    Mutant(
+        "kicks are dropped after the last look",
+        VCPU,
+        "        if trace is not None:\n            trace(Tracepoint.AFTER_LAST_CHECK)\n",
+        "        self.engine.clear_kick()\n        if trace is not None:\n            trace(Tracepoint.AFTER_LAST_CHECK)\n",
+        (DEKKER,),
+    ),
     Mutant("kicks from before the entry are not dropped", VCPU, "        self.engine.clear_kick()\n", "", (KICKS,)),
     Mutant("the mode is never set", VCPU, _SET_IN, "", (DEKKER, TABLE)),
-    Mutant("make_request does nothing", VCPU, "            self._requests |= bit\n", "", (TABLE,)),
+    Mutant("make_request does nothing", VCPU, "            self._requests |= bit\n", "", (REQUESTS, TABLE)),
     Mutant(
         "make_request kicks",
         VCPU,

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import ModuleType
 
 import pytest
 
 from avmm import NO_WAKEUP, WAIT, Request
 from avmm.testing import ToyRequest
 from avmm.vcpu.vcpu import Vcpu
-from tests.rules.interleave import Side, Stepper, explore
+from tests.mutants.mutants import MUTANTS
+from tests.rules.interleave import Side, Stepper, Violation, explore
 from tests.rules.stepped import REAL, Modules, drive, stepped_vcpu, stepped_word
 
 WORK = ToyRequest.WORK
 FLAGS = [0, NO_WAKEUP, WAIT, NO_WAKEUP | WAIT]
 
 
-def entering(modules: Modules = REAL, request: int = WORK, times: int = 1):
+def entering(modules: Modules = REAL, *requests: int):
     """One entry into the guest, against a requester."""
 
     def scenario(stepper: Stepper):
         vcpu = stepped_vcpu(stepper, modules)
 
         def requester() -> None:
-            for _ in range(times):
+            for request in requests or (WORK,):
                 acks = modules.kicker.make_vcpus_request((vcpu,), request)
                 if request & WAIT:
                     stepper.step("wait", lambda acks=acks: acks.complete)
@@ -42,7 +44,7 @@ def entering(modules: Modules = REAL, request: int = WORK, times: int = 1):
 def test_every_shared_access_is_a_step():
     """Were one of them missed, the checks below would check less than they say."""
     steps: set[str] = set()
-    for make in (entering(request=WORK | WAIT), halting(), posting()):
+    for make in (entering(REAL, WORK | WAIT), halting(), posting()):
 
         def scenario(stepper: Stepper, make=make):
             sides, check = make(stepper)
@@ -73,11 +75,11 @@ def test_every_shared_access_is_a_step():
 
 @pytest.mark.parametrize("flags", FLAGS)
 def test_r45_r46_no_interleaving_loses_a_request(flags):
-    assert explore(entering(request=WORK | flags)) > 100
+    assert explore(entering(REAL, WORK | flags)) > 50
 
 
 def test_r45_two_requests_in_a_row():
-    assert explore(entering(times=2)) > 500
+    assert explore(entering(REAL, WORK, ToyRequest.IRQ_PENDING)) > 200
 
 
 def test_r45_two_requesters():
@@ -104,6 +106,39 @@ def test_r45_two_requesters():
         return sides, check
 
     assert explore(scenario) > 100
+
+
+def _mutated(name: str) -> Modules:
+    """avmm's modules with the mutant `name` among them."""
+    (mutant,) = [mutant for mutant in MUTANTS if mutant.name == name]
+    place = mutant.file.removesuffix(".py").replace("/", ".")
+    module = ModuleType(place)
+    exec(compile(mutant.mutated(), mutant.file, "exec"), module.__dict__)
+    return Modules(**{place.rpartition(".")[2]: module})
+
+
+@pytest.mark.parametrize(
+    ("name", "scenario"),
+    [
+        ("the vCPU looks at the requests before it sets the mode", lambda modules: entering(modules)),
+        ("the requester looks at the mode before it sets the bit", lambda modules: entering(modules)),
+        ("no last look at the requests", lambda modules: entering(modules)),
+        ("kicks are dropped after the last look", lambda modules: entering(modules)),
+        ("the mode is never set", lambda modules: entering(modules)),
+        ("the IPI is counted and not sent", lambda modules: entering(modules)),
+        ("the acknowledgement comes before the guest is out", lambda modules: entering(modules, WORK | WAIT)),
+        ("WAIT is coalesced like the rest", lambda modules: entering(modules, WORK, WORK | WAIT)),
+        ("nobody acknowledges", lambda modules: entering(modules, WORK | WAIT)),
+        ("the last look forgets the posted word", lambda modules: posting(modules)),
+        ("the posted word is set after the kick", lambda modules: posting(modules)),
+        ("the sleeper looks before it is on the queue, and not again", lambda modules: halting(modules)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_r45_a_step_out_of_order_is_found(name, scenario):
+    """What the explorer says of the real code it can only say because it finds these."""
+    with pytest.raises(Violation):
+        explore(scenario(_mutated(name)))
 
 
 def test_r08_the_request_is_made_before_the_kick_looks():
@@ -156,16 +191,23 @@ def halting(modules: Modules = REAL, way: str = "irq"):
                     modules.kicker.make_vcpus_request((vcpu,), Request.VM_DEAD)
                 case "unblock":
                     modules.kicker.make_vcpus_request((vcpu,), Request.UNBLOCK)
+                case "nothing":  # it is woken and has nothing to run for
+                    modules.kicker.make_vcpus_request((vcpu,), WORK)
 
         def check(stuck: Sequence[str]) -> None:
-            assert not stuck, "asleep with something to run for"
+            assert stuck == (["sleeper"] if way == "nothing" else []), "asleep with something to run for, or awake with nothing"
 
         return [Side("sleeper", lambda: drive(vcpu.sleep.block(), stepper)), Side("waker", waker)], check
 
     return scenario
 
 
-@pytest.mark.parametrize("way", ["irq", "dead", "unblock"])
+def test_r45_one_that_does_not_wait_then_one_that_does():
+    """The second finds EXITING, and is not coalesced."""
+    assert explore(entering(REAL, WORK, WORK | WAIT)) > 200
+
+
+@pytest.mark.parametrize("way", ["irq", "dead", "unblock", "nothing"])
 def test_r60_no_interleaving_loses_a_wake_up(way):
     assert explore(halting(way=way)) > 100
 
