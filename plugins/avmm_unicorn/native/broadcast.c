@@ -51,9 +51,9 @@ static void invalidate_line(Vcpu *vcpu, uint64_t address)
 {
     for (int i = 0; i < vcpu->view_count; i++) {
         SlotView *view = &vcpu->views[i];
-        uint64_t offset = address - view->address, page = offset >> PAGE_BITS;
+        uint64_t offset = address - view->address;
         if (offset < view->size) {
-            if (view->code[page / 8] >> (page % 8) & 1) {
+            if (view->pages[offset >> PAGE_BITS] & PAGE_CODE) {
                 lib.tb_invalidate_range(vcpu->uc, view->ram_offset + offset, view->ram_offset + offset + CACHE_LINE);
                 FIELD(uint32_t, vcpu->cpu, CPU_INTERRUPT_REQUEST) |= INTERRUPT_EXITTB;
             }

@@ -21,6 +21,7 @@
 #define UC_ARM64_REG_PSTATE 265
 #define UC_ARM64_REG_CP_REG 290
 #define UC_CTL_WRITE1(type) ((type) | (1 << 26) | (1u << 30))
+#define UC_CTL_UC_PAGE_SIZE 1
 #define UC_CTL_UC_USE_EXITS 4
 #define UC_CTL_CPU_MODEL 7
 #define UC_CTL_TLB_TYPE 12
@@ -29,6 +30,7 @@
 /* struct uc_struct */
 #define UC_MEMORY_MAPPING 288
 #define UC_CPU 440
+#define UC_PAGE_BITS 680 /* pointer to { bool decided; int bits; } */
 #define UC_TCG_CONTEXT 768
 #define UC_NESTED_LEVEL 14840
 
@@ -90,7 +92,8 @@
 #define TLB_FAST_SIZE 16
 #define TLB_ENTRY_BITS 6
 
-#define PAGE_BITS 12
+#define PAGE_BITS 12 /* what we ask for; the library's own default is 10 */
+#define PAGE_SIZE (1 << PAGE_BITS)
 #define PAGE_MASK (~(uint64_t)0xfff)
 #define TLB_INVALID 0x200
 #define TLB_NOTDIRTY 0x100

@@ -176,6 +176,9 @@ const char *avmm_calibrate(void *uc)
         || peek(class, CLASS_TLB_FILL) != (uint64_t)(uintptr_t)lib.tlb_fill) {
         return "the CPU class is elsewhere";
     }
+    if (peek((const void *)peek(uc, UC_PAGE_BITS), 0) >> 32 != PAGE_BITS) {
+        return "the page size is not what was asked for";
+    }
     uint64_t mask = peek(cpu, CPU_TLB + TLB_FAST);
     if (mask != 255 << TLB_ENTRY_BITS || peek((const void *)peek(cpu, CPU_TLB + TLB_FAST + 8), mask) != UINT64_MAX) {
         return "the TLB is elsewhere";

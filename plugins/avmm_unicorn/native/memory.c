@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The TLB and self-modifying code. The library sends every store to memory that may be executed through a slow path, for good.
- * Here a store is slow only while its page holds translated code: one bit a page, set when the first block of a page is
- * translated and cleared when the last one goes.
+ * Here a store is slow only while its page holds translated code: PAGE_CODE, set when the first block of a page is translated and
+ * cleared when the last one goes.
  */
 #include "native.h"
 
@@ -26,52 +26,77 @@ static SlotView *view_of_ram(Vcpu *vcpu, uint64_t ram_address)
     return NULL;
 }
 
-static bool has_code(const SlotView *view, uint64_t ram_address)
+static uint64_t *page_of(const SlotView *view, uint64_t ram_address)
 {
-    uint64_t page = (ram_address - view->ram_offset) >> PAGE_BITS;
-    return view->code[page / 8] >> (page % 8) & 1;
-}
-
-static void set_code(SlotView *view, uint64_t ram_address, bool on)
-{
-    uint64_t page = (ram_address - view->ram_offset) >> PAGE_BITS;
-    if (on) {
-        view->code[page / 8] |= (uint8_t)(1 << page % 8);
-    } else {
-        view->code[page / 8] &= (uint8_t)~(1 << page % 8);
-    }
+    return &view->pages[(ram_address - view->ram_offset) >> PAGE_BITS];
 }
 
 static void mark_entry(TlbEntry *entry, uintptr_t host_page, bool not_dirty)
 {
     uint64_t write = entry->addr_write;
-    if (write == UINT64_MAX || (write & (TLB_INVALID | TLB_MMIO | TLB_DISCARD_WRITE)) || (write & PAGE_MASK) + entry->addend != host_page) {
+    if (write == UINT64_MAX || (write & (TLB_INVALID | TLB_MMIO | TLB_DISCARD_WRITE))
+        || (write & PAGE_MASK) + entry->addend != host_page) {
         return;
     }
     entry->addr_write = not_dirty ? write | TLB_NOTDIRTY : write & ~(uint64_t)TLB_NOTDIRTY;
 }
 
-/* Make stores to one page slow or fast in every entry that leads to it. */
-static void mark_page(Vcpu *vcpu, const SlotView *view, uint64_t ram_address, bool not_dirty)
+static char *tlb_of(Vcpu *vcpu) { return (char *)vcpu->cpu + CPU_TLB; }
+
+static void mark_victims(Vcpu *vcpu, int mode, uintptr_t host_page, bool not_dirty)
 {
-    uintptr_t host_page = (uintptr_t)view->host + ((ram_address & PAGE_MASK) - view->ram_offset);
-    char *tlb = (char *)vcpu->cpu + CPU_TLB;
-    uint16_t used = FIELD(uint16_t, tlb, TLB_DIRTY);
+    TlbEntry *victims = (TlbEntry *)(tlb_of(vcpu) + TLB_DESC + mode * TLB_DESC_SIZE + TLB_DESC_VTABLE);
+    for (size_t i = 0; i < TLB_VICTIMS; i++) {
+        mark_entry(&victims[i], host_page, not_dirty);
+    }
+}
+
+static TlbEntry *entry_of(Vcpu *vcpu, int mode, uint64_t address, size_t *index)
+{
+    char *fast = tlb_of(vcpu) + TLB_FAST + mode * TLB_FAST_SIZE;
+    *index = (address >> PAGE_BITS) & (FIELD(uintptr_t, fast, 0) >> TLB_ENTRY_BITS);
+    return FIELD(TlbEntry *, fast, 8) + *index;
+}
+
+static void mark_everywhere(Vcpu *vcpu, uintptr_t host_page, bool not_dirty)
+{
+    uint16_t used = FIELD(uint16_t, tlb_of(vcpu), TLB_DIRTY);
     for (int mode = 0; mode < TLB_MODES; mode++) {
         if (!(used >> mode & 1)) {
             continue;
         }
-        char *fast = tlb + TLB_FAST + mode * TLB_FAST_SIZE;
+        char *fast = tlb_of(vcpu) + TLB_FAST + mode * TLB_FAST_SIZE;
         size_t entries = (FIELD(uintptr_t, fast, 0) >> TLB_ENTRY_BITS) + 1;
         TlbEntry *table = FIELD(TlbEntry *, fast, 8);
         for (size_t i = 0; i < entries; i++) {
             mark_entry(&table[i], host_page, not_dirty);
         }
-        TlbEntry *victims = (TlbEntry *)(tlb + TLB_DESC + mode * TLB_DESC_SIZE + TLB_DESC_VTABLE);
-        for (size_t i = 0; i < TLB_VICTIMS; i++) {
-            mark_entry(&victims[i], host_page, not_dirty);
-        }
+        mark_victims(vcpu, mode, host_page, not_dirty);
     }
+}
+
+/* Make stores to one page slow or fast in every TLB entry that leads to it. */
+static void mark_page(Vcpu *vcpu, const SlotView *view, uint64_t ram_address, bool not_dirty)
+{
+    uintptr_t host_page = (uintptr_t)view->host + ((ram_address & PAGE_MASK) - view->ram_offset);
+    uint64_t page = *page_of(view, ram_address);
+    int mode = page >> PAGE_MODE_SHIFT & 0xf;
+    size_t index;
+    if (page & PAGE_MANY) {
+        mark_everywhere(vcpu, host_page, not_dirty);
+    } else if (page & PAGE_WRITABLE) {
+        mark_entry(entry_of(vcpu, mode, page & PAGE_MASK, &index), host_page, not_dirty);
+        mark_victims(vcpu, mode, host_page, not_dirty);
+    }
+}
+
+/* The TLB got an entry for stores to `page`. */
+static void note_writer(uint64_t *page, uint64_t virtual_page, int mode)
+{
+    uint64_t writer = virtual_page | (uint64_t)mode << PAGE_MODE_SHIFT | PAGE_WRITABLE;
+    uint64_t before = *page & ~(uint64_t)(PAGE_CODE | PAGE_MANY);
+    uint64_t many = *page & PAGE_MANY || (before != 0 && before != writer) ? PAGE_MANY : 0;
+    *page = writer | many | (*page & PAGE_CODE);
 }
 
 /* The first block of a page was translated. */
@@ -80,7 +105,7 @@ void avmm_tlb_protect_code(void *uc, uint64_t ram_address)
     Vcpu *vcpu = vcpu_of_uc(uc);
     SlotView *view = view_of_ram(vcpu, ram_address);
     if (view != NULL) {
-        set_code(view, ram_address, true);
+        *page_of(view, ram_address) |= PAGE_CODE;
         mark_page(vcpu, view, ram_address, true);
     }
 }
@@ -90,7 +115,7 @@ void avmm_tlb_unprotect_code(void *uc, uint64_t ram_address)
 {
     SlotView *view = view_of_ram(vcpu_of_uc(uc), ram_address);
     if (view != NULL) {
-        set_code(view, ram_address, false);
+        *page_of(view, ram_address) &= ~(uint64_t)PAGE_CODE;
     }
 }
 
@@ -99,7 +124,7 @@ void avmm_tb_invalidate_fast(void *uc, void *pages, uint64_t start, int length, 
 {
     Vcpu *vcpu = vcpu_of_uc(uc);
     SlotView *view = view_of_ram(vcpu, start);
-    if (view != NULL && !has_code(view, start)) {
+    if (view != NULL && !(*page_of(view, start) & PAGE_CODE)) {
         mark_page(vcpu, view, start, false);
         return;
     }
@@ -137,20 +162,21 @@ bool avmm_tlb_fill(void *cpu, uint64_t address, int size, int access, int mode, 
     if (!lib.tlb_fill(cpu, address, size, access, mode, probe, host_pc)) {
         return false;
     }
+    size_t index;
     uint64_t page = address & PAGE_MASK;
-    char *tlb = (char *)cpu + CPU_TLB;
-    char *fast = tlb + TLB_FAST + mode * TLB_FAST_SIZE;
-    size_t index = (page >> PAGE_BITS) & (FIELD(uintptr_t, fast, 0) >> TLB_ENTRY_BITS);
-    TlbEntry *entry = FIELD(TlbEntry *, fast, 8) + index;
-    IoTlbEntry *io = FIELD(IoTlbEntry *, tlb + TLB_DESC + mode * TLB_DESC_SIZE, TLB_DESC_IOTLB) + index;
-
+    TlbEntry *entry = entry_of(vcpu, mode, page, &index);
     if (entry->addr_write == (page | TLB_NOTDIRTY)) {
+        /* To memory: the library says so of all of it. */
+        IoTlbEntry *io = FIELD(IoTlbEntry *, tlb_of(vcpu) + TLB_DESC + mode * TLB_DESC_SIZE, TLB_DESC_IOTLB) + index;
         uint64_t ram_address = (io->addr & PAGE_MASK) + page;
         SlotView *view = view_of_ram(vcpu, ram_address);
         if (view != NULL && view->read_only) {
             entry->addr_write = page | TLB_DISCARD_WRITE;
-        } else if (view != NULL && !has_code(view, ram_address)) {
-            entry->addr_write = page;
+        } else if (view != NULL) {
+            note_writer(page_of(view, ram_address), page, mode);
+            if (!(*page_of(view, ram_address) & PAGE_CODE)) {
+                entry->addr_write = page;
+            }
         }
     }
     if (entry->addr_code != UINT64_MAX && (entry->addr_code & TLB_MMIO)) {
@@ -181,7 +207,7 @@ int avmm_map_view(Vcpu *vcpu, const Slot *slot)
         view->size = slot->size;
         view->host = slot->buffer.buf;
         view->read_only = slot->read_only;
-        view->code = PyMem_RawCalloc(1, (slot->size >> PAGE_BITS) / 8 + 1);
+        view->pages = PyMem_RawCalloc(slot->size >> PAGE_BITS, sizeof *view->pages);
         vcpu->view_count++;
     }
     FIELD(void *, vcpu->uc, UC_MEMORY_MAPPING) = mapping;
@@ -199,7 +225,7 @@ void avmm_unmap_view(Vcpu *vcpu, const Slot *slot)
             lib.uc_mem_unmap(vcpu->uc, slot->address, slot->size);
             FIELD(void *, vcpu->uc, UC_MEMORY_MAPPING) = mapping;
             lib.tlb_flush(vcpu->cpu);
-            PyMem_RawFree(vcpu->views[i].code);
+            PyMem_RawFree(vcpu->views[i].pages);
             vcpu->views[i] = vcpu->views[--vcpu->view_count];
             return;
         }
@@ -211,7 +237,9 @@ void avmm_forget_code(Vcpu *vcpu)
 {
     lib.tb_flush(vcpu->cpu);
     for (int i = 0; i < vcpu->view_count; i++) {
-        memset(vcpu->views[i].code, 0, (vcpu->views[i].size >> PAGE_BITS) / 8 + 1);
+        for (uint64_t page = 0; page < vcpu->views[i].size >> PAGE_BITS; page++) {
+            vcpu->views[i].pages[page] &= ~(uint64_t)PAGE_CODE;
+        }
     }
     /* A block that is gone must not be chained to the next one. */
     FIELD(uint32_t, vcpu->cpu, CPU_INTERRUPT_REQUEST) |= INTERRUPT_EXITTB;

@@ -96,6 +96,7 @@ static PyObject *load(PyObject *module, PyObject *arguments)
     if (lib.uc_open(UC_ARCH_ARM64, UC_MODE_ARM, &uc) != 0) {
         return PyErr_Format(PyExc_RuntimeError, "the library has no AArch64");
     }
+    lib.uc_ctl(uc, UC_CTL_WRITE1(UC_CTL_UC_PAGE_SIZE), PAGE_SIZE);
     lib.uc_ctl(uc, UC_CTL_WRITE1(UC_CTL_TCG_BUFFER_SIZE), 1 << 20);
     lib.uc_reg_read(uc, UC_ARM64_REG_X0, &probe);
     error = avmm_calibrate(uc);

@@ -37,13 +37,18 @@ typedef struct {
     struct Vcpu *vcpus[MAX_VCPUS];
 } Machine;
 
-/* A slot as one vCPU's instance of the library knows it, with one bit a page: does it hold translated code? */
+/* A slot as one vCPU's instance of the library knows it. */
 typedef struct {
     uint64_t address, size, ram_offset;
     char *host;
-    uint8_t *code;
     bool read_only;
+    uint64_t *pages; /* one a page: the PAGE_ bits below, and where in the TLB stores to it go through */
 } SlotView;
+
+#define PAGE_CODE 0x1     /* holds translated code */
+#define PAGE_WRITABLE 0x2 /* may have a TLB entry for stores: that of the virtual page in the upper bits and of PAGE_MODE */
+#define PAGE_MANY 0x4     /* may have others, too */
+#define PAGE_MODE_SHIFT 4
 
 /* A system register or counter that is ours. */
 typedef struct SystemRegister {

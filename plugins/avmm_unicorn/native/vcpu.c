@@ -48,6 +48,7 @@ static int open_instance(Vcpu *vcpu)
         return -1;
     }
     lib.uc_ctl(vcpu->uc, UC_CTL_WRITE1(UC_CTL_CPU_MODEL), vcpu->machine->cpu_model);
+    lib.uc_ctl(vcpu->uc, UC_CTL_WRITE1(UC_CTL_UC_PAGE_SIZE), PAGE_SIZE);
     lib.uc_ctl(vcpu->uc, UC_CTL_WRITE1(UC_CTL_UC_USE_EXITS), 1);
     lib.uc_ctl(vcpu->uc, UC_CTL_WRITE1(UC_CTL_TCG_BUFFER_SIZE), vcpu->machine->tb_size);
     error = lib.uc_reg_read(vcpu->uc, UC_ARM64_REG_X0, &probe); /* the first access makes the CPU */
@@ -104,7 +105,7 @@ static void close_vcpu(Vcpu *vcpu)
         }
     }
     for (int i = 0; i < vcpu->view_count; i++) {
-        PyMem_RawFree(vcpu->views[i].code);
+        PyMem_RawFree(vcpu->views[i].pages);
     }
     vcpu->view_count = 0;
     avmm_free_registers(vcpu);
