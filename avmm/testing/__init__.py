@@ -1,7 +1,7 @@
 """The test kit: scripted guests, a toy architecture, and contract tests for plugins.
 
-`ScriptedVm` is a whole VM on which everything but the guest's instructions is real; `EngineContract` and `DeviceContract` are
-test classes to derive from. `avmm.testing.pytest_plugin` offers fixtures (loaded by itself, entry point `pytest11`).
+`ScriptedVm` is a whole VM on which everything but the guest's instructions is real. `avmm.testing.contract` has test classes to
+derive from, `EngineContract` and `DeviceContract`, and `avmm.testing.pytest_plugin` has fixtures; both need pytest.
 """
 
 from avmm.testing.scripted import Program, Script, ScriptedEngine, ScriptedVcpu, create_engine

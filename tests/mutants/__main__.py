@@ -19,7 +19,7 @@ from pathlib import Path
 from tests.mutants.mutants import MUTANTS, ROOT, Mutant
 
 COPIED = ("avmm", "tests", "pyproject.toml")
-TIMEOUT_S = 120
+TIMEOUT_S = 60
 """A mutant may hang the tests in a way that none of their own watchdogs sees: that is noticed too."""
 MEMORY_BYTES = 2 << 30
 
@@ -35,6 +35,8 @@ def kill(mutant: Mutant) -> str | None:
                 shutil.copy(ROOT / name, tree / name)
         (tree / mutant.file).write_text(mutant.mutated(tree))
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *mutant.tests]
+        # The tests that put mutants in place themselves find their text changed already.
+        command += ["-k", "not out_of_order_is_found"]
         environment = os.environ | {"AVMM_TEST_WATCHDOG_S": "2", "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
         try:
             run = subprocess.run(

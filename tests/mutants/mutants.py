@@ -85,7 +85,13 @@ MUTANTS = [
     ),
     Mutant("kicks from before the entry are not dropped", VCPU, "        self.engine.clear_kick()\n", "", (KICKS,)),
     Mutant("the mode is never set", VCPU, _SET_IN, "", (DEKKER, TABLE)),
-    Mutant("make_request does nothing", VCPU, "            self._requests |= bit\n", "", (REQUESTS, TABLE)),
+    Mutant(
+        "make_request does nothing",
+        VCPU,
+        "            self._requests |= bit\n",
+        "",
+        (REQUESTS + "::test_r03_test_request_leaves_the_bit",),
+    ),
     Mutant(
         "make_request kicks",
         VCPU,
