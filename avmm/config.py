@@ -253,13 +253,21 @@ class MachineConfig(BaseModel):
         for key in _PLUGIN_TABLES:
             if values[key] != getattr(self, key) and f"{key}_options" not in changes:
                 values[f"{key}_options"] = {}
-        here = {key: place for key, place in self._places.items() if key.partition(".")[0] not in changes} | dict(places)
+        here = {key: place for key, place in self._places.items() if self._stays(key, changes)} | dict(places)
         try:
             config = type(self)(**values)
         except ConfigError as error:
             raise in_places(error, here) from None
         config._places = here
         return config
+
+    def _stays(self, key: str, changes: Mapping[str, object]) -> bool:
+        """True when `changes` leave what stands at the dotted `key` as it is: all else, and entries that a new table has too."""
+        top, *entry = key.split(".")[:2]
+        if top not in changes:
+            return True
+        table, new = getattr(self, top, None), changes[top]
+        return bool(entry) and isinstance(table, dict) and isinstance(new, Mapping) and new.get(entry[0]) == table.get(entry[0])
 
     def located(self, error: ConfigError) -> ConfigError:
         """`error` with the place of its key in this machine's description, when it has none yet."""

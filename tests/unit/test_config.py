@@ -223,6 +223,15 @@ def test_an_error_found_later_gets_its_place(toml: Path) -> None:
     assert str(MachineConfig().located(ConfigError("unknown", key="cpu"))) == "cpu: unknown"
 
 
+def test_an_override_leaves_the_other_entries_of_a_table_in_their_places(toml: Path) -> None:
+    toml.write_text('[devices.uart0]\nkind = "pl011"\n[devices.rtc]\nkind = "pl031"\n')
+    config = MachineConfig.from_toml(toml)
+    devices = {**config.devices, "rtc": DeviceConfig(kind="other"), "bell": DeviceConfig(kind="doorbell")}
+    changed = config.with_overrides({"devices": devices}, {"devices": "--bell"})
+    places = {name: changed.located(ConfigError("no room", key=f"devices.{name}.base")).place for name in devices}
+    assert places == {"uart0": "guest.toml:1", "rtc": "--bell", "bell": "--bell"}
+
+
 @pytest.mark.parametrize(("value", "size"), [("4K", 4096), ("1m", 1 << 20), ("2G", 2 << 30), ("8192", 8192), (4096, 4096)])
 def test_sizes(value: object, size: int) -> None:
     assert parse_size(value) == size

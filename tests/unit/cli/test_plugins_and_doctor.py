@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 
-from tests.unit.cli.command import Avmm
+from tests.unit.cli.command import PATIENCE_S, Avmm
 
 BROKEN = "[avmm.devices]\nbell = bells:create\n"
 DEFAULT_ENGINE = "[avmm.engines]\nunicorn = stand_in:create\n"
@@ -84,3 +86,12 @@ def test_the_doctor_names_broken_plugins(avmm: Avmm) -> None:
     avmm.install("bells", BROKEN)
     lines = avmm("doctor").stdout.splitlines()
     assert "device bell: cannot be imported from bells:create: ModuleNotFoundError: No module named 'bells'" in lines
+
+
+def test_a_reader_that_leaves_is_no_crash(avmm: Avmm) -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    process = avmm.start("plugins", stdout=write_end, stderr=subprocess.PIPE)
+    os.close(write_end)
+    assert process.communicate(timeout=PATIENCE_S)[1] == b""
+    assert process.returncode == 141
