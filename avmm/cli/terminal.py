@@ -39,7 +39,7 @@ class RawTerminal:
 
     def again(self) -> None:
         """Make the terminal raw once more: while we were stopped, the shell had it its own way."""
-        if self._before is None or self._fd is None:
+        if self._before is None or self._fd is None or not _in_foreground(self._fd):
             return
         raw = termios.tcgetattr(self._fd)
         _clear(raw, _IFLAG, termios.BRKINT | termios.ICRNL | termios.IGNCR | termios.INLCR | termios.ISTRIP | termios.IXON)
