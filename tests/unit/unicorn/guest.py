@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
+from avmm import plugin
 from avmm.clock import VirtualClock
 from avmm.plugin import (
     Counter,
@@ -83,7 +84,7 @@ class Guest:
         counters: Sequence[Counter] = (),
         clock: HostTime | None = None,
         options: dict[str, object] | None = None,
-        make_traps: Callable[[], Traps] = Traps,
+        make_traps: Callable[[], plugin.Traps] = Traps,
     ) -> None:
         chosen = VirtualClock()
         engine_options = EngineOptions(
@@ -95,9 +96,10 @@ class Guest:
         self.engine = create_engine(engine_options)
         self.slot = MemorySlot(RAM, RAM_SIZE)
         self.engine.map_memory(self.slot)
-        self.traps = [make_traps() for _ in range(vcpus)]
+        made = [make_traps() for _ in range(vcpus)]
+        self.traps = [traps for traps in made if isinstance(traps, Traps)]
         self.vcpus: list[VcpuEngine] = [
-            self.engine.create_vcpu(index, traps, registers, counters) for index, traps in enumerate(self.traps)
+            self.engine.create_vcpu(index, traps, registers, counters) for index, traps in enumerate(made)
         ]
         self.vectors(programs.VECTOR)
         for vcpu in self.vcpus:

@@ -472,3 +472,17 @@ WFI_LOOP = (
     0xD503207F,  # wfi
     0x17FFFFFF,  # b .-4
 )
+
+# Again and again: a word from x1, plus 1, to the word behind it.
+CONTRACT_MMIO = (
+    0xB9400022,  # ldr w2, [x1]
+    0x11000442,  # add w2, w2, #1
+    0xB9000422,  # str w2, [x1, #4]
+    0x17FFFFFD,  # b .-12
+)
+
+# A hypercall, again and again.
+CONTRACT_HVC = (
+    0xD4000002,  # hvc #0
+    0x17FFFFFF,  # b .-4
+)
