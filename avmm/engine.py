@@ -8,11 +8,56 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Protocol
 
 from avmm.clock import Clock
 from avmm.exits import Exit
 from avmm.memory import MemorySlot
+
+
+class CountedEvent(IntEnum):
+    """What an engine may be able to count, exactly: instructions that were carried out, and what they did.
+
+    An instruction that ends in an exception of its own is not carried out; one that asks for an exception (SVC, HVC) is.
+    """
+
+    INSTRUCTIONS = 0
+    MEMORY_ACCESSES = 1
+    """Instructions that load or store; one each, whatever the width or the number of registers."""
+    LOADS = 2
+    """Instructions that load. An atomic read-modify-write counts here and in STORES."""
+    STORES = 3
+    """Instructions that store, or would: a store-exclusive that fails counts too."""
+    BRANCHES = 4
+    """Branches, taken or not, calls and returns among them; no exception returns."""
+    IMMEDIATE_BRANCHES = 5
+    """Branches whose target is in the instruction, taken or not."""
+    RETURNS = 6
+    """Returns from a procedure."""
+    EXCEPTIONS = 7
+    """Exceptions taken, interrupts among them, at the exception level they are taken from."""
+    EXCEPTION_RETURNS = 8
+    """Exception returns, at the exception level they return from."""
+
+
+def event_bit(event: int, level: int) -> int:
+    """The bit of `event` at exception level `level` (0 or 1) in a mask of `VcpuEngine.count_events`."""
+    return 1 << event_index(event, level)
+
+
+def event_index(event: int, level: int) -> int:
+    """The place of `event` at exception level `level` (0 or 1) in what `VcpuEngine.event_counts` returns."""
+    return 2 * event + level
+
+
+@dataclass(frozen=True, slots=True)
+class EventLimit:
+    """So many more events: `count` (1 or more) of `event`, at the exception levels in `levels` (bit 0: EL0, bit 1: EL1)."""
+
+    event: int
+    levels: int
+    count: int
 
 
 class ExternalAbort(Exception):
@@ -99,6 +144,8 @@ class VcpuEngine(Protocol):
 
     instructions: int
     """Guest instructions executed so far; grows only while `count_instructions(True)` holds."""
+    counted_events: frozenset[CountedEvent]
+    """What `count_events` can count."""
 
     def enter(self, budget: int = 0) -> Exit:
         """Run the guest until it has to leave; block the calling thread meanwhile (with the GIL released).
@@ -125,6 +172,26 @@ class VcpuEngine(Protocol):
 
     def count_instructions(self, on: bool) -> None:
         """Count guest instructions, or stop counting. Counting costs nothing while it is off."""
+
+    def count_events(self, mask: int) -> None:
+        """Count at least the events of `mask` (see `event_bit`), from the next guest instruction on.
+
+        In a trap, that is the one behind the trapping instruction. Counting costs nothing a while after `mask` has become 0.
+        """
+
+    def event_counts(self) -> Sequence[int]:
+        """How often each event happened while it was counted (see `event_index`), modulo 2**64.
+
+        In a trap of a system register, the trapping instruction is carried out already, as far as the counts go.
+        """
+
+    def limit_events(self, limits: Sequence[EventLimit], reached: Callable[[], None]) -> None:
+        """Call `reached` when one of `limits`, counted from what `event_counts` says now, is reached; forget all earlier ones.
+
+        It is called once, inside `enter()` on its thread, right behind the instruction that made the count full: before the
+        next one is executed. An engine that cannot be as exact may be late by the rest of its block. What `reached` raises comes
+        out of `enter()`. All events limited are counted (`count_events`).
+        """
 
     def set_counter_offset(self, name: str, offset: int) -> None:
         """Change a `Counter`'s offset (modulo 2**64)."""

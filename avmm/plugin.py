@@ -16,16 +16,20 @@ from avmm.config import parse_endpoint
 from avmm.console import Console
 from avmm.device import Device, DeviceFactory, DeviceOptions, Width
 from avmm.engine import (
+    CountedEvent,
     Counter,
     Engine,
     EngineFactory,
     EngineOptions,
+    EventLimit,
     ExternalAbort,
     Hypercall,
     SystemRegister,
     Traps,
     Undefined,
     VcpuEngine,
+    event_bit,
+    event_index,
 )
 from avmm.errors import ConfigError, EngineError, LoadError, PluginError
 from avmm.exits import (
@@ -83,6 +87,7 @@ __all__ = [
     "Clock",
     "ConfigError",
     "Console",
+    "CountedEvent",
     "Counter",
     "Debug",
     "Device",
@@ -94,6 +99,7 @@ __all__ = [
     "EngineError",
     "EngineFactory",
     "EngineOptions",
+    "EventLimit",
     "Exit",
     "ExitReason",
     "ExternalAbort",
@@ -132,5 +138,7 @@ __all__ = [
     "Width",
     "Yielded",
     "arch_request",
+    "event_bit",
+    "event_index",
     "parse_endpoint",
 ]

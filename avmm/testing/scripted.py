@@ -15,10 +15,11 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import cast
 
-from avmm.engine import Counter, Engine, EngineOptions, ExternalAbort, SystemRegister, Traps, Undefined
+from avmm.engine import CountedEvent, Counter, Engine, EngineOptions, ExternalAbort, SystemRegister, Traps, Undefined
 from avmm.errors import ConfigError
 from avmm.exits import BUDGET_EXHAUSTED, HALTED, KICKED, Debug, Exit, Fault, Halted, Yielded
 from avmm.memory import MemorySlot
+from avmm.testing.events import EventCounters
 from avmm.testing.steps import (
     Call,
     Compute,
@@ -60,10 +61,13 @@ class _Registers:
         self._vcpu.write_register(f"x{index}", value)
 
 
-class ScriptedVcpu:
-    """One scripted vCPU; a `VcpuEngine` that tests can look into."""
+class ScriptedVcpu(EventCounters):
+    """One scripted vCPU; a `VcpuEngine` that tests can look into. Its instructions are all at EL1, and events to count."""
+
+    counted_events = frozenset({CountedEvent.INSTRUCTIONS})
 
     def __init__(self, index: int, program: Program, traps: Traps, registers: Sequence[SystemRegister]) -> None:
+        super().__init__()
         self.index = index
         self._program, self._traps = program, traps
         self._system_registers = {register.name: register for register in registers}
@@ -138,6 +142,7 @@ class ScriptedVcpu:
         while True:
             if self._take_kick():
                 return KICKED
+            self.settle()
             if budget and not left:
                 return BUDGET_EXHAUSTED
             step = self._step
@@ -152,12 +157,13 @@ class ScriptedVcpu:
                         left -= 1 if budget else 0
                         self._step = None
                     elif budget:
-                        self._retire(left)
-                        left = 0
+                        count = self._reach(left)
+                        self._retire(count)
+                        left -= count
                     else:
                         self._park()
                 case Compute():
-                    count = min(left, self._left) if budget else self._left
+                    count = self._reach(min(left, self._left) if budget else self._left)
                     self._retire(count)
                     self._left -= count
                     left -= count if budget else 0
@@ -176,9 +182,16 @@ class ScriptedVcpu:
                     except (ExternalAbort, Undefined) as error:
                         self._error = error
 
+    def _reach(self, count: int) -> int:
+        """How many of `count` instructions there are to the next limit."""
+        room = self.room(CountedEvent.INSTRUCTIONS, 1)
+        return count if room is None else min(count, room)
+
     def _retire(self, count: int) -> None:
         if self._counting:
             self.instructions += count
+        if self.mask:
+            self.happened(CountedEvent.INSTRUCTIONS, 1, count)
 
     def _park(self) -> None:
         with self._lock:

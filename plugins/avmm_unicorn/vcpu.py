@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from avmm.plugin import Counter, SystemRegister, Traps
+from avmm.plugin import CountedEvent, Counter, EventLimit, SystemRegister, Traps
 from avmm_unicorn._native import Machine, Vcpu
 
 
@@ -15,6 +15,8 @@ class UnicornVcpu(Vcpu):
     A trap's registers are those at the trapping instruction. The interrupt line, when a memory-mapped access raises it, is
     looked at before the next block: at the latest at the next branch, barrier, exception or system register write.
     """
+
+    counted_events = frozenset(CountedEvent)
 
     def __init__(
         self,
@@ -28,9 +30,7 @@ class UnicornVcpu(Vcpu):
         super().__init__(machine, index, traps)
         # Before the first instruction is translated: translations hold on to the definitions.
         for register in registers:
-            self.define_register(
-                register.name, register.encoding, register.read, register.write, register.constant, register.el0
-            )
+            self.define_register(register.name, register.encoding, register.read, register.write, register.constant, register.el0)
         for counter in counters:
             self.define_counter(
                 counter.name,
@@ -40,3 +40,9 @@ class UnicornVcpu(Vcpu):
                 counter.allowed_at_el0,
                 now_ns,
             )
+
+    def count_events(self, mask: int) -> None:
+        self._count_events(mask)
+
+    def limit_events(self, limits: Sequence[EventLimit], reached: Callable[[], None]) -> None:
+        self._limit_events(tuple([(limit.event, limit.levels, limit.count) for limit in limits]), reached)

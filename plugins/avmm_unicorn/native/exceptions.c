@@ -17,20 +17,22 @@ bool avmm_exec_interrupt(void *cpu, int request)
         FIELD(bool, cpu, CPU_EXIT_REQUEST) = true;
         return false;
     }
-    if (vcpu->budget_on) {
-        uint64_t left = FIELD(uint64_t, cpu, CPU_ICOUNT_EXTRA);
-        if (left == 0) {
-            FIELD(bool, cpu, CPU_EXIT_REQUEST) = true;
-            vcpu->budget_hit = true;
+    if (vcpu->counting || vcpu->events.changed) {
+        if (!avmm_between_blocks(vcpu)) {
             return false;
         }
-        if (FIELD(uint64_t, cpu, CPU_ICOUNT_BUDGET) == BLOCK_TOO_LONG) {
-            /* The next block is longer than what is left: translate it anew, no longer than that, for once. */
-            FIELD(uint64_t, cpu, CPU_ICOUNT_BUDGET) = 0;
-            FIELD(uint32_t, cpu, CPU_CFLAGS_NEXT_TB) = (uint32_t)left;
-        }
+        request = FIELD(int, cpu, CPU_INTERRUPT_REQUEST); /* an interrupt, perhaps, by a counter that is full */
     }
     return (request & INTERRUPT_HARD) != 0 && lib.exec_interrupt(cpu, request);
+}
+
+/* CPUClass.do_interrupt: deliver an exception or an interrupt, which ends a stretch of counting at one exception level. */
+void avmm_do_interrupt(void *cpu)
+{
+    Vcpu *vcpu = vcpu_of(cpu);
+    avmm_leave_level(vcpu, EXCEPTIONS);
+    lib.do_interrupt(cpu);
+    avmm_enter_level(vcpu);
 }
 
 static void deliver(Vcpu *vcpu, uint32_t exception, uint32_t syndrome)
@@ -38,7 +40,7 @@ static void deliver(Vcpu *vcpu, uint32_t exception, uint32_t syndrome)
     FIELD(uint32_t, vcpu->env, ENV_SYNDROME) = syndrome;
     FIELD(int32_t, vcpu->cpu, CPU_EXCEPTION_INDEX) = (int32_t)exception;
     FIELD(uint32_t, vcpu->env, ENV_TARGET_EL) = 1;
-    lib.do_interrupt(vcpu->cpu);
+    avmm_do_interrupt(vcpu->cpu);
 }
 
 static void hypercall(Vcpu *vcpu, bool secure)
@@ -80,7 +82,7 @@ void avmm_on_exception(void *uc, uint32_t exception, void *opaque)
     case EXCP_DATA_ABORT:
     case EXCP_BKPT:
         FIELD(uint32_t, vcpu->env, ENV_TARGET_EL) = 1;
-        lib.do_interrupt(vcpu->cpu);
+        avmm_do_interrupt(vcpu->cpu);
         return;
     default:
         vcpu->fault = "an exception that EL1 cannot take";

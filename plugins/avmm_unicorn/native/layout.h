@@ -59,6 +59,7 @@
 
 /* CPUClass */
 #define CLASS_RESET 0
+#define CLASS_DO_INTERRUPT 16
 #define CLASS_TLB_FILL 72
 #define CLASS_GET_PHYS_PAGE 96
 #define CLASS_EXEC_INTERRUPT 144
@@ -149,6 +150,7 @@ typedef struct {
 
 #define DISAS_NEXT 0
 #define DISAS_TOO_MANY 1
+#define DISAS_NORETURN 2
 
 typedef struct {
     void (*init_disas_context)(DisasContext *, void *cpu);

@@ -44,6 +44,8 @@
     SYMBOL(iotlb_to_section, "iotlb_to_section_aarch64", void *, (void *cpu, uint64_t index, uint32_t attrs))            \
     SYMBOL(msr_i_daifset, "helper_msr_i_daifset_aarch64", void, (void *env, uint32_t mask))                              \
     SYMBOL(msr_i_daifclear, "helper_msr_i_daifclear_aarch64", void, (void *env, uint32_t mask))                          \
+    SYMBOL(exception_return, "helper_exception_return_aarch64", void, (void *env, uint64_t pc))                           \
+    SYMBOL(ldl_code, "cpu_ldl_code_aarch64", uint32_t, (void *env, uint64_t address))                                    \
     SYMBOL(gen_new_label, "gen_new_label_aarch64", void *, (void *tcg))                                                  \
     SYMBOL(tcg_emit_op, "tcg_emit_op_aarch64", void *, (void *tcg, int opcode))                                          \
     SYMBOL(tcg_op1, "tcg_gen_op1_aarch64", void, (void *tcg, int opcode, uintptr_t))                                     \

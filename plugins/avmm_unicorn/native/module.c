@@ -13,6 +13,7 @@ const Replacement avmm_replacements[] = {
     {"helper_pre_smc_aarch64", (void *)avmm_helper_pre_smc},
     {"helper_msr_i_daifset_aarch64", (void *)avmm_helper_daifset},
     {"helper_msr_i_daifclear_aarch64", (void *)avmm_helper_daifclear},
+    {"helper_exception_return_aarch64", (void *)avmm_helper_exception_return},
     {"fp_exception_el_aarch64", (void *)avmm_fp_exception_el},
     {"iotlb_to_section_aarch64", (void *)avmm_iotlb_to_section},
     {"memory_region_dispatch_read_aarch64", (void *)avmm_dispatch_read},

@@ -70,6 +70,30 @@ typedef struct {
     char secure;
 } Hypercall;
 
+/* In the order of avmm.engine.CountedEvent. Those from MEMORY_ACCESSES to RETURNS are counted inline. */
+enum { INSTRUCTIONS, MEMORY_ACCESSES, LOADS, STORES, BRANCHES, IMMEDIATE_BRANCHES, RETURNS, EXCEPTIONS, EXCEPTION_RETURNS };
+#define EVENTS 9
+#define FIRST_INLINE MEMORY_ACCESSES
+#define LAST_INLINE RETURNS
+#define EVENT_BIT(event, level) ((uint32_t)1 << (2 * (event) + (level)))
+
+/* What is counted. Masks: bit 2 * event + exception level. */
+typedef struct {
+    uint32_t mask, wanted;               /* counted by the translated code; asked for, from the next block on if `changed` */
+    bool changed;
+    uint64_t total[EVENTS][2];           /* at each exception level, but for the countdowns under way */
+    uint64_t limit[EVENTS][3];           /* totals at which to call `reached`: at EL0, at EL1, at both together */
+    int64_t left[EVENTS], start[EVENTS]; /* countdowns at the exception level the guest is at */
+    uint64_t charged, linger_until;
+    PyObject *reached;
+} Events;
+
+/* The events of a block that is being translated. */
+typedef struct {
+    uint32_t counted, word;
+    uintptr_t number[EVENTS], *length[EVENTS], *branch[EVENTS];
+} BlockEvents;
+
 typedef struct Vcpu {
     PyObject_HEAD
     Machine *machine;
@@ -88,10 +112,11 @@ typedef struct Vcpu {
     const char *fault;
     uint64_t io_index;
     uintptr_t trap_pc;
-    uint64_t counter_start, left_at_exception, instructions;
+    uint64_t counter_start, budget_left, left_at_exception, instructions;
     bool budget_on, budget_hit;
     SlotView views[MAX_SLOTS];
     int view_count;
+    Events events;
     SystemRegister *registers;
     PyObject *mmio_read, *mmio_write, *hypercall, *tlb_flush_all;
     Hypercall *call;
@@ -112,6 +137,9 @@ extern const Replacement avmm_replacements[];
 static inline Vcpu *vcpu_of(const void *cpu) { return FIELD(Vcpu *, cpu, CPU_OPAQUE); }
 static inline Vcpu *vcpu_of_env(const void *env) { return vcpu_of((const char *)env - ARM_ENV); }
 static inline Vcpu *vcpu_of_uc(const void *uc) { return vcpu_of(FIELD(void *, uc, UC_CPU)); }
+
+/* The exception level the guest is at. */
+static inline int avmm_level_of(Vcpu *vcpu) { return FIELD(uint32_t, vcpu->env, ENV_PSTATE) >> 2 & 1; }
 
 /* Make the running translated code return to the library's loop at the next block. */
 static inline void request_exit(Vcpu *vcpu)
@@ -135,6 +163,7 @@ static inline void drop_gil(Vcpu *vcpu)
 /* exceptions.c */
 void avmm_on_exception(void *uc, uint32_t exception, void *vcpu);
 bool avmm_exec_interrupt(void *cpu, int request);
+void avmm_do_interrupt(void *cpu);
 void avmm_helper_pre_hvc(void *env);
 void avmm_helper_pre_smc(void *env, uint32_t syndrome);
 void avmm_helper_daifset(void *env, uint32_t mask);
@@ -171,10 +200,29 @@ void avmm_drain(Vcpu *vcpu);
 #define BLOCK_TOO_LONG 1 /* in CPU_ICOUNT_BUDGET: the budget does not reach to the end of the next block */
 void avmm_translator_loop(const TranslatorOps *, DisasContext *, void *cpu, void *tb, int max_insns);
 void avmm_check_exit_request(void *tcg);
+uintptr_t *avmm_put_subtract(void *tcg, int64_t *place, void *if_negative);
 void avmm_settle_block(Vcpu *vcpu);
+uint64_t avmm_not_executed(Vcpu *vcpu);
 void avmm_charge_exception(Vcpu *vcpu);
 void avmm_check_alignment(Vcpu *vcpu, uint64_t address);
 uint64_t avmm_executed(Vcpu *vcpu);
+
+/* pmu_block.c */
+void avmm_begin_block(Vcpu *vcpu, BlockEvents *block, void *too_long);
+void avmm_before_instruction(Vcpu *vcpu, BlockEvents *block, uint64_t pc);
+void avmm_after_instruction(Vcpu *vcpu, BlockEvents *block, int is_jmp);
+
+/* pmu.c */
+void avmm_begin_events(Vcpu *vcpu);
+void avmm_begin_entry(Vcpu *vcpu);
+void avmm_end_entry(Vcpu *vcpu);
+void avmm_leave_level(Vcpu *vcpu, int event);
+void avmm_enter_level(Vcpu *vcpu);
+void avmm_helper_exception_return(void *env, uint64_t pc);
+bool avmm_between_blocks(Vcpu *vcpu);
+PyObject *avmm_count_events(Vcpu *vcpu, PyObject *mask);
+PyObject *avmm_event_counts(Vcpu *vcpu, PyObject *unused);
+PyObject *avmm_limit_events(Vcpu *vcpu, PyObject *arguments);
 
 /* sysregs.c */
 PyObject *avmm_define_register(Vcpu *vcpu, PyObject *arguments, PyObject *keywords);

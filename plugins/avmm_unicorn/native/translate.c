@@ -66,8 +66,29 @@ static uintptr_t *put_budget_check(void *tcg, void *tb, void *too_long)
     return count;
 }
 
-static void translate_instructions(const TranslatorOps *ops, DisasContext *context, void *cpu)
+/* `*place` -= a constant; or, to see whether that would make it negative, and go to `if_negative`. Where the constant belongs. */
+uintptr_t *avmm_put_subtract(void *tcg, int64_t *place, void *if_negative)
 {
+    void *base = lib.tcg_temp_new(tcg, TYPE_I64, false), *left = lib.tcg_temp_new(tcg, TYPE_I64, false);
+    void *amount = lib.tcg_temp_new(tcg, TYPE_I64, false);
+    put_constant(tcg, base, (uint64_t)(uintptr_t)place);
+    lib.tcg_op3(tcg, OP_LD_I64, (uintptr_t)left, (uintptr_t)base, 0);
+    uintptr_t *constant = put_constant(tcg, amount, 0);
+    lib.tcg_op3(tcg, OP_SUB_I64, (uintptr_t)left, (uintptr_t)left, (uintptr_t)amount);
+    if (if_negative != NULL) {
+        lib.tcg_brcondi_i64(tcg, COND_LT, handle(tcg, left), 0, if_negative);
+    } else {
+        lib.tcg_op3(tcg, OP_ST_I64, (uintptr_t)left, (uintptr_t)base, 0);
+    }
+    lib.tcg_temp_free(tcg, amount);
+    lib.tcg_temp_free(tcg, left);
+    lib.tcg_temp_free(tcg, base);
+    return constant;
+}
+
+static void translate_instructions(const TranslatorOps *ops, DisasContext *context, void *cpu, BlockEvents *events)
+{
+    Vcpu *vcpu = vcpu_of(cpu);
     do {
         context->num_insns++;
         ops->insn_start(context, cpu);
@@ -80,8 +101,10 @@ static void translate_instructions(const TranslatorOps *ops, DisasContext *conte
         if (context->is_jmp > DISAS_TOO_MANY) {
             return;
         }
+        avmm_before_instruction(vcpu, events, context->pc_next);
         ops->translate_insn(context, cpu);
-        bool full = context->num_insns >= context->max_insns || FIELD(int, vcpu_of(cpu)->tcg, TCG_NB_OPS) >= TCG_ENOUGH_OPS;
+        avmm_after_instruction(vcpu, events, context->is_jmp);
+        bool full = context->num_insns >= context->max_insns || FIELD(int, vcpu->tcg, TCG_NB_OPS) >= TCG_ENOUGH_OPS;
         if (context->is_jmp == DISAS_NEXT && full) {
             context->is_jmp = DISAS_TOO_MANY;
         }
@@ -93,6 +116,7 @@ void avmm_translator_loop(const TranslatorOps *ops, DisasContext *context, void 
     Vcpu *vcpu = vcpu_of(cpu);
     void *tcg = vcpu->tcg, *too_long = NULL;
     uintptr_t *count = NULL;
+    BlockEvents events = {0};
 
     context->tb = tb;
     context->pc_first = context->pc_next = FIELD(uint64_t, tb, TB_PC);
@@ -106,10 +130,11 @@ void avmm_translator_loop(const TranslatorOps *ops, DisasContext *context, void 
     void *leave = put_exit_check(tcg);
     if (vcpu->counting) {
         too_long = lib.gen_new_label(tcg);
+        avmm_begin_block(vcpu, &events, too_long);
         count = put_budget_check(tcg, tb, too_long);
     }
     ops->tb_start(context, cpu);
-    translate_instructions(ops, context, cpu);
+    translate_instructions(ops, context, cpu, &events);
     ops->tb_stop(context, cpu);
     if (count != NULL) {
         *count = (uintptr_t)context->num_insns;
@@ -128,7 +153,7 @@ void avmm_translator_loop(const TranslatorOps *ops, DisasContext *context, void 
 void avmm_check_exit_request(void *tcg) { (void)tcg; }
 
 /* How many instructions of the running block are not executed yet when the program counter is right. */
-static uint64_t not_executed(Vcpu *vcpu)
+uint64_t avmm_not_executed(Vcpu *vcpu)
 {
     uint64_t running = FIELD(uint64_t, vcpu->cpu, CPU_ICOUNT_BUDGET), pc = FIELD(uint64_t, vcpu->env, ENV_PC);
     if (running <= BLOCK_TOO_LONG) {
@@ -143,7 +168,7 @@ static uint64_t not_executed(Vcpu *vcpu)
 void avmm_settle_block(Vcpu *vcpu)
 {
     if (vcpu->counting) {
-        FIELD(uint64_t, vcpu->cpu, CPU_ICOUNT_EXTRA) += not_executed(vcpu);
+        FIELD(uint64_t, vcpu->cpu, CPU_ICOUNT_EXTRA) += avmm_not_executed(vcpu);
         FIELD(uint64_t, vcpu->cpu, CPU_ICOUNT_BUDGET) = 0;
     }
 }
@@ -152,10 +177,13 @@ void avmm_settle_block(Vcpu *vcpu)
 void avmm_charge_exception(Vcpu *vcpu)
 {
     uint64_t *left = &FIELD(uint64_t, vcpu->cpu, CPU_ICOUNT_EXTRA);
-    if (vcpu->counting && *left == vcpu->left_at_exception && *left != 0) {
+    uint64_t left_in_all = vcpu->budget_left - (vcpu->counter_start - *left);
+    if (vcpu->counting && left_in_all == vcpu->left_at_exception && *left != 0) {
         --*left;
+        --left_in_all;
+        vcpu->events.charged++;
     }
-    vcpu->left_at_exception = *left;
+    vcpu->left_at_exception = left_in_all;
 }
 
 /* PC alignment fault, before anything is fetched from `address`. Does not return if there is one. */
@@ -174,5 +202,5 @@ uint64_t avmm_executed(Vcpu *vcpu)
     if (vcpu->trap_pc != 0) {
         lib.cpu_restore_state(vcpu->cpu, vcpu->trap_pc, false);
     }
-    return vcpu->counter_start - FIELD(uint64_t, vcpu->cpu, CPU_ICOUNT_EXTRA) - (vcpu->trapped ? not_executed(vcpu) : 0);
+    return vcpu->counter_start - FIELD(uint64_t, vcpu->cpu, CPU_ICOUNT_EXTRA) - (vcpu->trapped ? avmm_not_executed(vcpu) : 0);
 }

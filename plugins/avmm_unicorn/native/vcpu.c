@@ -71,6 +71,7 @@ static int open_instance(Vcpu *vcpu)
     void *class = FIELD(void *, vcpu->cpu, CPU_CLASS);
     FIELD(void *, class, CLASS_TLB_FILL) = (void *)avmm_tlb_fill;
     FIELD(void *, class, CLASS_EXEC_INTERRUPT) = (void *)avmm_exec_interrupt;
+    FIELD(void *, class, CLASS_DO_INTERRUPT) = (void *)avmm_do_interrupt;
     vcpu->library_mapping = FIELD(void *, vcpu->uc, UC_MEMORY_MAPPING);
     FIELD(void *, vcpu->uc, UC_MEMORY_MAPPING) = (void *)avmm_memory_mapping;
     /* The library's own PMU, at every change of exception level: nobody can see it. */
@@ -81,6 +82,7 @@ static int open_instance(Vcpu *vcpu)
     /* Memory is mapped over this; what is left of it is I/O, with its guest physical address for an offset. */
     lib.memory_map_io(vcpu->uc, 0, (size_t)1 << 52, (void *)no_read, (void *)no_write, NULL, NULL);
     avmm_define_cache_operations(vcpu);
+    avmm_begin_events(vcpu);
     reset(vcpu);
     return 0;
 }
@@ -117,6 +119,7 @@ static void close_vcpu(Vcpu *vcpu)
     Py_CLEAR(vcpu->mmio_write);
     Py_CLEAR(vcpu->hypercall);
     Py_CLEAR(vcpu->tlb_flush_all);
+    Py_CLEAR(vcpu->events.reached);
     Py_CLEAR(vcpu->machine);
 }
 
@@ -177,12 +180,13 @@ static int execute(Vcpu *vcpu)
 /* An atomic access to something that is not memory: the guest's fault, "unsupported exclusive or atomic access". */
 static void abort_atomic(Vcpu *vcpu)
 {
+    avmm_settle_block(vcpu);
     bool from_el1 = (FIELD(uint32_t, vcpu->env, ENV_PSTATE) >> 2 & 3) != 0;
     FIELD(uint32_t, vcpu->env, ENV_SYNDROME) = (from_el1 ? 0x25u : 0x24u) << 26 | SYNDROME_IL | 0x35;
     FIELD(uint64_t, vcpu->env, ENV_VADDRESS) = 0;
     FIELD(uint32_t, vcpu->env, ENV_TARGET_EL) = 1;
     FIELD(int32_t, vcpu->cpu, CPU_EXCEPTION_INDEX) = EXCP_DATA_ABORT;
-    lib.do_interrupt(vcpu->cpu);
+    avmm_do_interrupt(vcpu->cpu);
 }
 
 /* Stay in the guest until it has to leave; a new reference to the exit, or NULL with an exception. */
@@ -260,7 +264,7 @@ static PyObject *enter(Vcpu *vcpu, PyObject *const *arguments, Py_ssize_t count,
         atomic_store(&vcpu->kicked, 0);
         return Py_NewRef(core.kicked);
     }
-    bool counting = vcpu->count_wanted || budget != 0;
+    bool counting = vcpu->count_wanted || budget != 0 || vcpu->events.mask != 0;
     if (counting != vcpu->counting) {
         vcpu->counting = counting;
         avmm_forget_code(vcpu);
@@ -268,16 +272,14 @@ static PyObject *enter(Vcpu *vcpu, PyObject *const *arguments, Py_ssize_t count,
     vcpu->budget_on = budget != 0;
     vcpu->budget_hit = false;
     vcpu->left_at_exception = UINT64_MAX;
-    vcpu->counter_start = budget != 0 && budget < INT64_MAX ? budget : INT64_MAX;
-    FIELD(uint64_t, vcpu->cpu, CPU_ICOUNT_EXTRA) = vcpu->counter_start;
+    vcpu->budget_left = budget != 0 && budget < INT64_MAX ? budget : INT64_MAX;
+    avmm_begin_entry(vcpu);
     FIELD(uint64_t, vcpu->cpu, CPU_ICOUNT_BUDGET) = 0;
     FIELD(uint32_t, vcpu->cpu, CPU_CFLAGS_NEXT_TB) = UINT32_MAX;
     vcpu->inside = true;
     PyObject *exit = run(vcpu);
     vcpu->inside = false;
-    if (vcpu->count_wanted) {
-        vcpu->instructions += vcpu->counter_start - FIELD(uint64_t, vcpu->cpu, CPU_ICOUNT_EXTRA);
-    }
+    avmm_end_entry(vcpu);
     return exit;
 }
 
@@ -399,6 +401,9 @@ static PyMethodDef methods[] = {
     {"set_irq_line", FAST(set_irq_line)},
     {"flush_tlb", (PyCFunction)flush_tlb, METH_NOARGS, NULL},
     {"count_instructions", FAST(count_instructions)},
+    {"_count_events", (PyCFunction)avmm_count_events, METH_O, NULL},
+    {"event_counts", (PyCFunction)avmm_event_counts, METH_NOARGS, NULL},
+    {"_limit_events", (PyCFunction)avmm_limit_events, METH_VARARGS, NULL},
     {"reset", (PyCFunction)reset_method, METH_NOARGS, NULL},
     {"close", (PyCFunction)close_method, METH_NOARGS, NULL},
     {"read_register", GENERAL(read_register)},
