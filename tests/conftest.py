@@ -5,14 +5,21 @@ from __future__ import annotations
 import logging
 import os
 
+import pytest
 import structlog
 
 from avmm.testing import vm as scripted
-from avmm.testing.pytest_plugin import scripted_vm, slot
+from avmm.testing.pytest_plugin import scripted_vm
 
-__all__ = ["scripted_vm", "slot"]
+__all__ = ["scripted_vm"]
 
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 # Mutants make tests wait for what never comes: they are given less time for it.
 scripted.WATCHDOG_S = float(os.environ.get("AVMM_TEST_WATCHDOG_S", scripted.WATCHDOG_S))
+
+
+@pytest.fixture(params=["inline", "thread"])
+def slot(request: pytest.FixtureRequest) -> str:
+    """Both kinds of slot, one after the other."""
+    return str(request.param)

@@ -20,11 +20,11 @@ from avmm.clock import VirtualClock
 from avmm.console import Console
 from avmm.device import Device, DeviceOptions, Width
 from avmm.engine import Hypercall, VcpuEngine
-from avmm.exits import BudgetExhausted, Halted, Kicked
+from avmm.exits import HALTED, BudgetExhausted, Halted, Kicked
 from avmm.irq import IrqLine
 from avmm.lock import DeviceLock
 from avmm.testing.scripted import Script, ScriptedVcpu
-from avmm.testing.steps import MmioRead, MmioWrite, Spin
+from avmm.testing.steps import MmioRead, MmioWrite
 from avmm.testing.vm import WATCHDOG_S, ScriptedVm
 
 MMIO_ADDRESS = 0x1000_0000
@@ -358,8 +358,7 @@ class DeviceContract:
                 yield MmioWrite(MMIO_ADDRESS + offset, dice.getrandbits(32))
             cpu.write_register("x0", 1)
             while True:
-                yield Spin()
-                yield MmioRead(MMIO_ADDRESS)
+                yield HALTED
 
         async with ScriptedVm(
             driver, slot="inline" if kind == "inline" else "thread", devices={"device": self.make_device}

@@ -1,33 +1,35 @@
-"""The pytest plugin: fixtures for tests of plugins and of embedding code."""
+"""The pytest plugin: the fixture `scripted_vm`, where pytest-asyncio is installed too.
+
+pytest loads this in every environment that has avmm: it imports nothing of avmm's before a test asks for it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
-import pytest
-import pytest_asyncio
+if TYPE_CHECKING:
+    from avmm.testing.vm import ScriptedVm
 
-from avmm.testing.vm import ScriptedVm
+if find_spec("pytest_asyncio") is not None:
+    import pytest_asyncio
 
-ScriptedVmFactory = Callable[..., Awaitable[ScriptedVm]]
+    @pytest_asyncio.fixture
+    async def scripted_vm() -> AsyncIterator[Callable[..., Awaitable[ScriptedVm]]]:
+        """`await scripted_vm(*programs, **settings)`: a started `ScriptedVm`, stopped at the end of the test.
 
+        `start=False` leaves the starting to the test; all other settings are those of `ScriptedVm`.
+        """
+        from avmm.testing.vm import ScriptedVm
 
-@pytest_asyncio.fixture
-async def scripted_vm() -> AsyncIterator[ScriptedVmFactory]:
-    """`await scripted_vm(*programs, **settings)`: a started `ScriptedVm`, stopped at the end of the test."""
-    async with AsyncExitStack() as stack:
+        async with AsyncExitStack() as stack:
 
-        async def make(*programs: object, start: bool = True, **settings: object) -> ScriptedVm:
-            vm = await stack.enter_async_context(ScriptedVm(*programs, **settings))  # type: ignore[arg-type]
-            if start:
-                await vm.start()
-            return vm
+            async def make(*programs: object, start: bool = True, **settings: object) -> ScriptedVm:
+                vm = await stack.enter_async_context(ScriptedVm(*programs, **settings))  # type: ignore[arg-type]
+                if start:
+                    await vm.start()
+                return vm
 
-        yield make
-
-
-@pytest.fixture(params=["inline", "thread"])
-def slot(request: pytest.FixtureRequest) -> str:
-    """Both kinds of slot, one after the other."""
-    return str(request.param)
+            yield make

@@ -147,7 +147,7 @@ async def test_a_halt_that_need_not_wait_does_not_sleep(scripted_vm, slot):
     await vm.start()
     await vm.until(lambda: vm.guest().entries == 2)
     assert Tracepoint.ASLEEP not in vm.points()
-    assert vm.vcpus[0].stats.halts == 1
+    assert vm.vcpus[0].stats.halts
 
 
 async def test_blocking_and_unblocking_come_in_pairs(scripted_vm, slot):
