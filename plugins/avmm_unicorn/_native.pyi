@@ -44,6 +44,7 @@ class Vcpu:
     tlb_broadcasts: int
     code_broadcasts: int
     external_aborts: int
+    untranslatable: int
 
     def __init__(self, machine: Machine, index: int, traps: Traps, /) -> None: ...
     def define_register(

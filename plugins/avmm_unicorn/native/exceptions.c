@@ -13,6 +13,7 @@ bool avmm_exec_interrupt(void *cpu, int request)
        kick whose exit flag was cleared just now is seen in the latch here. */
     atomic_thread_fence(memory_order_seq_cst);
     avmm_drain(vcpu);
+    vcpu->translating = NULL; /* left standing where a fetch faulted */
     if (atomic_load_explicit(&vcpu->kicked, memory_order_relaxed)) {
         FIELD(bool, cpu, CPU_EXIT_REQUEST) = true;
         return false;

@@ -53,54 +53,78 @@ static int copy_of(const char *path)
     return out;
 }
 
-/* Point every relocation slot in [table, table + size) that holds `original` to `replacement`; how many there were. */
-static int patch_slots(const struct link_map *map, const ElfW(Rela) *table, size_t size, const ElfW(Sym) *symbols,
-                       const void *original, void *replacement)
-{
-    int patched = 0;
-    for (const ElfW(Rela) *rela = table; rela < table + size / sizeof *rela; rela++) {
-        const ElfW(Sym) *symbol = &symbols[ELF64_R_SYM(rela->r_info)];
-        if (ELF64_R_SYM(rela->r_info) == 0 || map->l_addr + symbol->st_value != (uintptr_t)original) {
-            continue;
-        }
-        /* The slot may be in the part that is read-only after relocation. */
-        uintptr_t slot = map->l_addr + rela->r_offset;
-        void *page = (void *)(slot & ~(uintptr_t)4095);
-        if (mprotect(page, 4096, PROT_READ | PROT_WRITE) != 0) {
-            return -1;
-        }
-        *(void **)slot = replacement;
-        patched++;
-    }
-    return patched;
-}
+/* What the dynamic section of the library says about its relocations. */
+typedef struct {
+    uintptr_t base;
+    const ElfW(Sym) *symbols;
+    const char *names;
+    const ElfW(Rela) *tables[2];
+    size_t counts[2];
+} Relocations;
 
-static const char *replace(void *handle, const Replacement *replacement)
+static bool read_relocations(void *handle, Relocations *relocations)
 {
     struct link_map *map = NULL;
-    const ElfW(Rela) *rela = NULL, *plt = NULL;
-    const ElfW(Sym) *symbols = NULL;
-    size_t rela_size = 0, plt_size = 0;
-    void *original = dlsym(handle, replacement->name);
-    if (original == NULL || dlinfo(handle, RTLD_DI_LINKMAP, &map) != 0) {
-        return fail("no such function in the library", replacement->name);
+    if (dlinfo(handle, RTLD_DI_LINKMAP, &map) != 0) {
+        return false;
     }
+    *relocations = (Relocations){.base = map->l_addr};
     for (const ElfW(Dyn) *entry = map->l_ld; entry->d_tag != DT_NULL; entry++) {
+        const void *pointer = (const void *)entry->d_un.d_ptr;
         switch (entry->d_tag) {
-        case DT_RELA: rela = (const void *)entry->d_un.d_ptr; break;
-        case DT_RELASZ: rela_size = entry->d_un.d_val; break;
-        case DT_JMPREL: plt = (const void *)entry->d_un.d_ptr; break;
-        case DT_PLTRELSZ: plt_size = entry->d_un.d_val; break;
-        case DT_SYMTAB: symbols = (const void *)entry->d_un.d_ptr; break;
+        case DT_SYMTAB: relocations->symbols = pointer; break;
+        case DT_STRTAB: relocations->names = pointer; break;
+        case DT_RELA: relocations->tables[0] = pointer; break;
+        case DT_RELASZ: relocations->counts[0] = entry->d_un.d_val / sizeof(ElfW(Rela)); break;
+        case DT_JMPREL: relocations->tables[1] = pointer; break;
+        case DT_PLTRELSZ: relocations->counts[1] = entry->d_un.d_val / sizeof(ElfW(Rela)); break;
         }
     }
-    if (rela == NULL || plt == NULL || symbols == NULL) {
-        return fail("no relocations in the library", replacement->name);
+    return relocations->symbols != NULL && relocations->names != NULL && relocations->tables[1] != NULL;
+}
+
+static const Replacement *replacement_of(const char *name)
+{
+    for (const Replacement *replacement = avmm_replacements; replacement->name != NULL; replacement++) {
+        if (strcmp(replacement->name, name) == 0) {
+            return replacement;
+        }
     }
-    int data = patch_slots(map, rela, rela_size, symbols, original, replacement->function);
-    int calls = patch_slots(map, plt, plt_size, symbols, original, replacement->function);
-    if (data < 0 || calls < 0 || data + calls == 0) {
-        return fail("cannot be replaced", replacement->name);
+    return NULL;
+}
+
+/* Point every slot of every replaced function to what replaces it: calls, tables of helpers, and functions of libc. */
+static const char *replace_functions(void *handle)
+{
+    Relocations relocations;
+    unsigned long patched = 0; /* one bit a replacement */
+    if (!read_relocations(handle, &relocations)) {
+        return fail("no relocations in the library", "cannot replace its functions");
+    }
+    for (int table = 0; table < 2; table++) {
+        for (size_t i = 0; i < relocations.counts[table]; i++) {
+            const ElfW(Rela) *rela = &relocations.tables[table][i];
+            if (ELF64_R_SYM(rela->r_info) == 0) {
+                continue;
+            }
+            const ElfW(Sym) *symbol = &relocations.symbols[ELF64_R_SYM(rela->r_info)];
+            const Replacement *replacement = replacement_of(relocations.names + symbol->st_name);
+            if (replacement == NULL) {
+                continue;
+            }
+            /* The slot may be in the part that is read-only after relocation. */
+            uintptr_t slot = relocations.base + rela->r_offset;
+            if (mprotect((void *)(slot & ~(uintptr_t)4095), 4096, PROT_READ | PROT_WRITE) != 0) {
+                return fail(replacement->name, strerror(errno));
+            }
+            *(void **)slot = replacement->function;
+            patched |= 1ul << (replacement - avmm_replacements);
+        }
+    }
+    for (const Replacement *replacement = avmm_replacements; replacement->name != NULL; replacement++) {
+        if (!(patched >> (replacement - avmm_replacements) & 1)) {
+            return fail("no such function in the library", replacement->name);
+        }
     }
     return NULL;
 }
@@ -123,13 +147,7 @@ const char *avmm_load_library(const char *path)
         return fail("no such function in the library", name);                                                            \
     }
     LIBRARY_SYMBOLS(RESOLVE_SYMBOL)
-    for (const Replacement *replacement = avmm_replacements; replacement->name != NULL; replacement++) {
-        const char *error = replace(handle, replacement);
-        if (error != NULL) {
-            return error;
-        }
-    }
-    return NULL;
+    return replace_functions(handle);
 }
 
 bool avmm_readable(const void *address, size_t size)

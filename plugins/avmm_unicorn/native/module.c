@@ -25,6 +25,16 @@ const Replacement avmm_replacements[] = {
     {"tb_invalidate_phys_page_fast_aarch64", (void *)avmm_tb_invalidate_fast},
     {"tlb_flush_by_mmuidx_all_cpus_synced_aarch64", (void *)avmm_tlb_flush_modes_is},
     {"tlb_flush_page_by_mmuidx_all_cpus_synced_aarch64", (void *)avmm_tlb_flush_page_is},
+    {"abort", (void *)avmm_library_gave_up},
+    {"exit", (void *)avmm_library_gave_up},
+    {"fprintf", (void *)avmm_library_said},
+    {"printf", (void *)avmm_library_printed},
+    {"puts", (void *)avmm_library_printed},
+    {"putchar", (void *)avmm_library_printed},
+    {"fputs", (void *)avmm_library_printed},
+    {"fputc", (void *)avmm_library_printed},
+    {"fwrite", (void *)avmm_library_printed},
+    {"perror", (void *)avmm_library_printed},
     {NULL, NULL},
 };
 

@@ -110,6 +110,7 @@ typedef struct Vcpu {
     bool inside, trapped, irq_line, armed, error, counting, count_wanted;
     PyThreadState *thread;
     const char *fault;
+    DisasContext *translating;
     uint64_t io_index;
     uintptr_t trap_pc;
     uint64_t counter_start, budget_left, left_at_exception, instructions;
@@ -121,7 +122,7 @@ typedef struct Vcpu {
     PyObject *mmio_read, *mmio_write, *hypercall, *tlb_flush_all;
     Hypercall *call;
     /* Counted with plain integers, read by whoever asks. */
-    unsigned long long tlb_broadcasts, code_broadcasts, external_aborts;
+    unsigned long long tlb_broadcasts, code_broadcasts, external_aborts, untranslatable;
 } Vcpu;
 
 /* Objects of the core, handed over once by `configure()`. */
@@ -133,6 +134,7 @@ typedef struct {
 extern CoreObjects core;
 extern PyTypeObject MachineType, VcpuType, HypercallType;
 extern const Replacement avmm_replacements[];
+extern _Thread_local Vcpu *avmm_executing;
 
 static inline Vcpu *vcpu_of(const void *cpu) { return FIELD(Vcpu *, cpu, CPU_OPAQUE); }
 static inline Vcpu *vcpu_of_env(const void *env) { return vcpu_of((const char *)env - ARM_ENV); }
@@ -169,6 +171,11 @@ void avmm_helper_pre_smc(void *env, uint32_t syndrome);
 void avmm_helper_daifset(void *env, uint32_t mask);
 void avmm_helper_daifclear(void *env, uint32_t mask);
 int avmm_fp_exception_el(void *env, int level);
+
+/* assertions.c */
+void avmm_library_gave_up(void);
+int avmm_library_said(void *stream, const char *format, ...);
+int avmm_library_printed(void);
 
 /* traps.c */
 int avmm_call_traps(Vcpu *vcpu, PyObject *function, PyObject *const *arguments, size_t count, uint64_t *result);

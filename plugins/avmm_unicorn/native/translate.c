@@ -125,6 +125,7 @@ void avmm_translator_loop(const TranslatorOps *ops, DisasContext *context, void 
     context->max_insns = max_insns;
     context->singlestep_enabled = FIELD(int, cpu, CPU_SINGLESTEP) != 0;
     avmm_check_alignment(vcpu, context->pc_first);
+    vcpu->translating = context;
     ops->init_disas_context(context, cpu);
 
     void *leave = put_exit_check(tcg);
@@ -142,6 +143,7 @@ void avmm_translator_loop(const TranslatorOps *ops, DisasContext *context, void 
         store_constant(tcg, BLOCK_TOO_LONG, OP_ST_I64, ENV_RUNNING);
         store_constant(tcg, EXIT_FLAG_SET, OP_ST32_I64, ENV_EXIT_FLAG);
     }
+    vcpu->translating = NULL;
     put_label(tcg, leave);
     lib.tcg_exit_tb(tcg, tb, TB_EXIT_REQUESTED);
 

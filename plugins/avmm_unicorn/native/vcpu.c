@@ -174,7 +174,10 @@ static int execute(Vcpu *vcpu)
     FIELD(uint32_t, vcpu->cpu, CPU_HALTED) = 0;
     FIELD(bool, vcpu->cpu, CPU_EXIT_REQUEST) = false;
     FIELD(int32_t, vcpu->cpu, CPU_EXCEPTION_INDEX) = -1;
-    return lib.cpu_exec(vcpu->uc, vcpu->cpu);
+    avmm_executing = vcpu;
+    int why = lib.cpu_exec(vcpu->uc, vcpu->cpu);
+    avmm_executing = NULL;
+    return why;
 }
 
 /* An atomic access to something that is not memory: the guest's fault, "unsupported exclusive or atomic access". */
@@ -419,6 +422,7 @@ static PyMemberDef members[] = {
     {"tlb_broadcasts", T_ULONGLONG, offsetof(Vcpu, tlb_broadcasts), READONLY, NULL},
     {"code_broadcasts", T_ULONGLONG, offsetof(Vcpu, code_broadcasts), READONLY, NULL},
     {"external_aborts", T_ULONGLONG, offsetof(Vcpu, external_aborts), READONLY, NULL},
+    {"untranslatable", T_ULONGLONG, offsetof(Vcpu, untranslatable), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 

@@ -486,3 +486,12 @@ CONTRACT_HVC = (
     0xD4000002,  # hvc #0
     0x17FFFFFF,  # b .-4
 )
+
+# An encoding that the library asserts never to see, on CPUs with half-precision arithmetic.
+UNTRANSLATABLE = (
+    0x91000400,  # add x0, x0, #1
+    0x91000400,  # add x0, x0, #1
+    0x0E787B0E,  # .inst 0x0e787b0e
+    0x91000400,  # add x0, x0, #1
+    0xD503207F,  # wfi
+)

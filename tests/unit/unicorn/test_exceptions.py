@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 
 from avmm.plugin import BUDGET_EXHAUSTED, HALTED, ExternalAbort, Undefined
+from avmm_unicorn.vcpu import UnicornVcpu
 from tests.unit.unicorn import programs
 from tests.unit.unicorn.guest import CODE, DATA, DEADLINE, DEVICE, FUNCTION, RAM, VECTORS, Guest
 
@@ -148,3 +149,16 @@ def test_clearing_a_block_of_a_device_does_not_hurt(guest: Guest) -> None:
     assert guest.vcpu.enter(DEADLINE) is HALTED
     assert {address & ~63 for address, _, _ in guest.trap.writes} == {DEVICE}
     assert {value for _, _, value in guest.trap.writes} == {0}
+
+
+def test_what_the_library_cannot_translate_is_undefined() -> None:
+    with Guest(cpu="max") as guest:
+        guest.vcpu.write_register("cpacr_el1", 3 << 20)
+        guest.vectors(programs.SKIP_VECTOR)
+        guest.start(programs.UNTRANSLATABLE)
+        for _ in range(2):
+            guest.go(CODE, x0=0, x29=0)
+            assert guest.vcpu.enter(DEADLINE) is HALTED
+            assert guest.registers("x0", "x29", "elr_el1", "esr_el1") == (3, 1, CODE + 12, EC_UNKNOWN | IL)
+        assert isinstance(guest.vcpu, UnicornVcpu)
+        assert guest.vcpu.untranslatable == 2
