@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from avmm.bus import Bus
 from avmm.clock import Clock
+from avmm.devattr import AttributeGroups, AttributeValue, no_such_attribute
 from avmm.device import Device
 from avmm.engine import Counter, SystemRegister, Traps, VcpuEngine
 from avmm.irq import IrqChip
@@ -98,6 +99,8 @@ class ArchVcpu(ABC):
     traps: Traps
     system_registers: Sequence[SystemRegister]
     counters: Sequence[Counter]
+    attribute_groups: AttributeGroups = {}
+    """The names of this vCPU's device attributes."""
 
     @abstractmethod
     def attach(self, engine: VcpuEngine) -> None:
@@ -128,6 +131,18 @@ class ArchVcpu(ABC):
     @abstractmethod
     def reset(self) -> None:
         """Bring this vCPU to its reset state, its engine's registers included."""
+
+    def has_attr(self, group: int, attribute: int) -> bool:
+        """True when there is such a device attribute (KVM_HAS_DEVICE_ATTR). Event loop's thread, as the two below."""
+        return False
+
+    def get_attr(self, group: int, attribute: int) -> int:
+        """The value of a device attribute; OperationRefused when it cannot be read (KVM_GET_DEVICE_ATTR)."""
+        raise no_such_attribute(group, attribute)
+
+    def set_attr(self, group: int, attribute: int, value: AttributeValue) -> None:
+        """Set a device attribute; OperationRefused when that cannot be (KVM_SET_DEVICE_ATTR)."""
+        raise no_such_attribute(group, attribute)
 
     def figures(self) -> Iterable[tuple[Figure, FigureValue]]:
         """What the architecture counts for this vCPU, as it is now. Any thread, without a lock: reads plain integers only."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from errno import errorcode
+
 
 class AvmmError(Exception):
     """The base of all errors avmm raises on purpose."""
@@ -53,3 +55,18 @@ class UnhandledRequest(AvmmError):
 
 class VmFailed(AvmmError):
     """The VM ended because something in it failed; `__cause__` is the failure."""
+
+
+class OperationRefused(AvmmError):
+    """An operation on a VM or a vCPU that is refused: why, and with which errno the kernel's interface refuses it.
+
+    `errno` is the number, `errno_name` its name (`EBUSY`), `reason` one line.
+    """
+
+    def __init__(self, errno: int, reason: str) -> None:
+        self.errno, self.errno_name, self.reason = errno, errorcode[errno], reason
+        super().__init__(f"{self.errno_name}: {reason}")
+
+
+class NotApplicable(AvmmError):
+    """A step of a transcript that says nothing here: an operation, or an argument of one, that does not exist."""

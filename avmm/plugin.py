@@ -14,6 +14,7 @@ from avmm.bus import Bus, Region
 from avmm.clock import Clock, TimerHandle
 from avmm.config import parse_endpoint
 from avmm.console import Console
+from avmm.devattr import AttributeGroup, AttributeGroups, AttributeValue, EventFilter, no_such_attribute, resolve
 from avmm.device import Device, DeviceFactory, DeviceOptions, Width
 from avmm.engine import (
     CountedEvent,
@@ -31,7 +32,7 @@ from avmm.engine import (
     event_bit,
     event_index,
 )
-from avmm.errors import ConfigError, EngineError, LoadError, PluginError
+from avmm.errors import ConfigError, EngineError, LoadError, NotApplicable, OperationRefused, PluginError
 from avmm.exits import (
     BUDGET_EXHAUSTED,
     HALTED,
@@ -61,6 +62,7 @@ from avmm.instrument import (
 from avmm.irq import IrqChip, IrqLine
 from avmm.lock import DeviceLock
 from avmm.memory import GuestMemory, MemorySlot
+from avmm.userspace import Leave, UserspaceVm
 from avmm.vcpu.acks import Acknowledgements
 from avmm.vcpu.mode import Tracepoint, VcpuMode
 from avmm.vcpu.posted import PostedWord
@@ -81,6 +83,9 @@ __all__ = [
     "ArchFactory",
     "ArchOptions",
     "ArchVcpu",
+    "AttributeGroup",
+    "AttributeGroups",
+    "AttributeValue",
     "BootImage",
     "BudgetExhausted",
     "Bus",
@@ -99,6 +104,7 @@ __all__ = [
     "EngineError",
     "EngineFactory",
     "EngineOptions",
+    "EventFilter",
     "EventLimit",
     "Exit",
     "ExitReason",
@@ -117,9 +123,12 @@ __all__ = [
     "IrqLine",
     "KickAction",
     "Kicked",
+    "Leave",
     "LoadError",
     "MemorySlot",
+    "NotApplicable",
     "ObservedVm",
+    "OperationRefused",
     "PluginError",
     "PostedWord",
     "Region",
@@ -130,6 +139,7 @@ __all__ = [
     "Tracepoint",
     "Traps",
     "Undefined",
+    "UserspaceVm",
     "Vcpu",
     "VcpuEngine",
     "VcpuMode",
@@ -140,5 +150,7 @@ __all__ = [
     "arch_request",
     "event_bit",
     "event_index",
+    "no_such_attribute",
     "parse_endpoint",
+    "resolve",
 ]

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Protocol, assert_never
 
 from avmm.arch import ArchVcpu
 from avmm.clock import Clock
+from avmm.devattr import AttributeValue, resolve
 from avmm.engine import VcpuEngine
-from avmm.errors import RequestError, UnhandledRequest
+from avmm.errors import OperationRefused, RequestError, UnhandledRequest
 from avmm.exits import BudgetExhausted, Debug, Exit, Fault, Halted, Kicked, Yielded
 from avmm.instrument import KickAction, VcpuStats
 from avmm.vcpu.acks import Acknowledgements
@@ -205,6 +206,23 @@ class Vcpu:
         """Let a powered-off vCPU run. Any thread. The stale SLEEP request finds nothing to sleep for."""
         self.powered_off = False
         self.wake_up()
+
+    # Device attributes, by number or by name. Event loop's thread.
+
+    def has_attr(self, group: int | str, attribute: int | str) -> bool:
+        """True when the vCPU has such an attribute (KVM_HAS_DEVICE_ATTR)."""
+        try:
+            return self.arch.has_attr(*resolve(self.arch.attribute_groups, group, attribute))
+        except OperationRefused:
+            return False
+
+    def get_attr(self, group: int | str, attribute: int | str) -> int:
+        """The value of an attribute; OperationRefused, with errno and reason, when it cannot be read (KVM_GET_DEVICE_ATTR)."""
+        return self.arch.get_attr(*resolve(self.arch.attribute_groups, group, attribute))
+
+    def set_attr(self, group: int | str, attribute: int | str, value: AttributeValue = None) -> None:
+        """Set an attribute; OperationRefused, with errno and reason, when that cannot be (KVM_SET_DEVICE_ATTR)."""
+        self.arch.set_attr(*resolve(self.arch.attribute_groups, group, attribute), value)
 
     # Whose thread is this?
 
