@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 import avmm
-from avmm.cli import doctor, logs, plugins, run
+from avmm.cli import doctor, logs, plugins, replay, run
 from avmm.cli.exit_codes import ExitCode
 from avmm.errors import AvmmError
 
@@ -47,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
         ("run", run, "run a machine with its console on this terminal"),
         ("plugins", plugins, "list the installed plugins"),
         ("doctor", doctor, "check whether machines can run here"),
+        ("replay", replay, "compare recorded transcripts with a machine of ours"),
     ):
         command = commands.add_parser(name, parents=[common], help=text, description=module.__doc__)
         module.add_arguments(command)

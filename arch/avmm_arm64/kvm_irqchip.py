@@ -1,0 +1,150 @@
+"""Interrupt controllers made step by step, as KVM's interface makes them: a GICv3, or none and pins instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from errno import E2BIG, EBUSY, EEXIST, EINVAL, ENXIO
+
+from avmm.plugin import Bus, OperationRefused, Width
+from avmm_arm64.gic import CpuInterface, Gic
+from avmm_arm64.gic.redistributor import FRAME_SIZE
+from avmm_arm64.interrupt_claims import FIRST_SPI, Claims, is_ppi
+from avmm_arm64.layout import affinity
+
+_DEFAULT_INTERRUPTS, _MIN_INTERRUPTS, _MAX_INTERRUPTS = 256, 64, 1023
+_PAGE = 0x1_0000
+_DISTRIBUTOR_SIZE = 0x1_0000
+_ADDRESS_BITS = 40
+_ICFGR, _ALL_EDGE = 0xC00, 0xAAAA_AAAA
+
+
+class KvmGic:
+    """A GICv3 from its creation to its first use. The checks and their order are the kernel's."""
+
+    def __init__(self) -> None:
+        self._addresses: dict[str, int] = {}
+        self._interrupts = 0
+        self._mapped = False
+        self._wires: set[tuple[int, int]] = set()
+        self.gic: Gic | None = None
+        """The controller itself, once it is initialised."""
+        self._claims: Claims | None = None
+
+    def set_address(self, which: str, address: int, vcpus: int) -> None:
+        """Place the distributor (`dist`) or the redistributors (`redist`) in guest physical address space."""
+        if which in self._addresses:
+            raise OperationRefused(EEXIST, f"{which} is at {self._addresses[which]:#x} already")
+        if address % _PAGE:
+            raise OperationRefused(EINVAL, f"{address:#x} is not a multiple of {_PAGE:#x}")
+        size = _DISTRIBUTOR_SIZE if which == "dist" else FRAME_SIZE * max(vcpus, 1)
+        if address + size > 1 << _ADDRESS_BITS:
+            raise OperationRefused(E2BIG, f"{address:#x} is beyond the guest's {_ADDRESS_BITS} bits of physical address")
+        self._addresses[which] = address
+
+    @property
+    def interrupts(self) -> int:
+        """How many INTIDs there are; 32, the private ones alone, until that is decided."""
+        return self._interrupts or FIRST_SPI
+
+    def set_interrupts(self, count: int) -> None:
+        """Decide how many INTIDs there are: a multiple of 32 from 64 to 992, once."""
+        if not _MIN_INTERRUPTS <= count <= _MAX_INTERRUPTS or count % 32:
+            raise OperationRefused(EINVAL, f"{count} is not a multiple of 32 from {_MIN_INTERRUPTS} to {_MAX_INTERRUPTS & -32}")
+        if self._interrupts:
+            raise OperationRefused(EBUSY, f"there are {self._interrupts} interrupts already")
+        self._interrupts = count
+
+    def initialize(self, vcpus: int, signal: Callable[[int, bool], None]) -> None:
+        """Make the controller for so many vCPUs; again is nothing. `signal` as for `Gic`."""
+        if self.gic is not None:
+            return
+        self._interrupts = self._interrupts or _DEFAULT_INTERRUPTS
+        self._claims = Claims(self._interrupts)
+        self.gic = Gic([affinity(index) for index in range(vcpus)], signal) if vcpus else Gic([0], lambda index, level: None)
+        # KVM's shared interrupts are edge-triggered until the guest says otherwise.
+        for offset in range(_ICFGR + 8, _ICFGR + 0x100, 4):
+            self.gic.distributor.write(offset, Width.W32, _ALL_EDGE)
+
+    def map(self, bus: Bus) -> None:
+        """Before the first run: put the registers on the bus; OperationRefused when that cannot be."""
+        if self._mapped:
+            return
+        for which in ("redist", "dist"):
+            if which not in self._addresses:
+                raise OperationRefused(ENXIO, f"{which} has no address")
+        if self.gic is None:
+            raise OperationRefused(EBUSY, "the GIC is not initialised")
+        distributor, redistributors = self._addresses["dist"], self._addresses["redist"]
+        if distributor < redistributors + self.gic.region.size and redistributors < distributor + _DISTRIBUTOR_SIZE:
+            raise OperationRefused(EINVAL, f"dist {distributor:#x} and redist {redistributors:#x} overlap")
+        bus.add(distributor, self.gic.distributor, "gicd")
+        bus.add(redistributors, self.gic.region, "gicr")
+        self._mapped = True
+
+    def inject(self, vcpu: int, intid: int, level: bool) -> None:
+        """Drive an input from outside. One that a device of the machine owns is not touched (vgic_validate_injection)."""
+        if self.gic is None or self._claims is None:
+            raise OperationRefused(EBUSY, "the GIC is not initialised")
+        if not is_ppi(intid) and not self._claims.valid_spi(intid):
+            raise OperationRefused(EINVAL, f"the GIC has no input {intid}")
+        if self._claims.owned(vcpu, intid):
+            return
+        if is_ppi(intid):
+            self.gic.set_ppi_level(vcpu, intid, level)
+            return
+        number = intid - FIRST_SPI
+        if level:
+            self.gic.set_spi_level(number, level=False)  # where an edge counts, each call is one; a level stays as it is
+        self.gic.set_spi_level(number, level)
+
+    # interrupt_claims.Irqchip
+
+    in_kernel = True
+
+    @property
+    def initialized(self) -> bool:
+        """True once `initialize` was called."""
+        return self.gic is not None
+
+    def valid_spi(self, intid: int) -> bool:
+        """True for the shared interrupts that there are."""
+        return FIRST_SPI <= intid < self.interrupts
+
+    def claim(self, vcpu: int, intid: int, owner: str) -> None:
+        """As `Claims.claim`."""
+        if self._claims is None:
+            raise OperationRefused(EBUSY, "the GIC is not initialised")
+        self._claims.claim(vcpu, intid, owner)
+
+
+class CpuPins(CpuInterface):
+    """The IRQ and FIQ pins of a CPU without interrupt controller: whoever runs it drives them."""
+
+    def update(self) -> None:
+        """There is nothing behind the pins."""
+
+    def reset(self) -> None:
+        """The pins are the user's, not the CPU's."""
+
+    def drive(self, irq: bool, fiq: bool) -> None:
+        """Set both pins."""
+        self.irq, self.fiq = irq, fiq
+
+
+class PinsOnly(Gic):
+    """What stands for the controller on a machine that has none; the guest sees none of its registers."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__([affinity(number) for number in range(index + 1)], lambda number, level: None)
+        self.pins = CpuPins(self.redistributors[index].bank, self.distributor, lambda level: None)
+        self.interfaces[index] = self.pins
+
+
+def irq_type(kind: object) -> str:
+    """`cpu`, `spi` or `ppi`; OperationRefused (EINVAL) for anything else."""
+    if kind not in _TYPES:
+        raise OperationRefused(EINVAL, f"there is no interrupt type {kind}")
+    return str(kind)
+
+
+_TYPES: Sequence[object] = ("cpu", "spi", "ppi")

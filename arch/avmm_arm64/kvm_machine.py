@@ -1,0 +1,279 @@
+"""An arm64 VM made and run by the operations of KVM's interface, answering as KVM does.
+
+The vCPUs, their run loop and requests, GIC, timers and PSCI are the machine's own. What is here is what KVM's ioctls do around
+them: in which order things may be made, what is refused and with which errno.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from errno import EBUSY, EEXIST, EINVAL, EIO, ENODEV, ENXIO
+
+from avmm.plugin import Engine, EngineFactory, EngineOptions, MemorySlot, OperationRefused, SystemEvent, UserspaceVm, Vcpu
+from avmm_arm64.attributes import StolenTimes, TimerAttributes, VcpuAttributes
+from avmm_arm64.kvm_handle import ExitReason, Handle, MpState
+from avmm_arm64.kvm_irqchip import KvmGic, PinsOnly, irq_type
+from avmm_arm64.kvm_vcpu import CPU_MODEL, FirmwareFeatures, KvmVcpu, system_event_exit
+from avmm_arm64.layout import COUNTER_HZ, RAM_BASE
+from avmm_arm64.pmu_attributes import PmuAttributes, PmuState
+from avmm_arm64.psci import Psci, PsciCpu
+from avmm_arm64.requests import ArmRequest
+from avmm_arm64.timer import SystemCounter, TimerPpis
+
+MAX_VCPUS = 512
+RAM_SIZE = 2 << 20
+FEATURES = frozenset({"psci_0_2", "pmu_v3", "power_off"})
+GENERIC_TARGET = 5
+"""KVM_ARM_TARGET_GENERIC_V8."""
+_NAMES = {int(request) & 0xFF: request.name for request in ArmRequest}
+
+
+class KvmMachine:
+    """One VM. Methods raise `OperationRefused` with the errno of KVM's ioctl of that name."""
+
+    def __init__(self, vm: UserspaceVm, engine: EngineFactory) -> None:
+        self.vm, self._engine_factory = vm, engine
+        self._engine: Engine | None = None
+        self.handles: list[Handle] = []
+        self._ids: set[int] = set()
+        self._irqchip: KvmGic | None = None
+        self._stolen_times = StolenTimes(vm.memory)
+        self.attributes = VcpuAttributes(TimerAttributes(self), PmuAttributes(self, lambda: self.has_run), self._stolen_times)
+        self._cpus: list[PsciCpu] = []
+        self._psci = Psci(self._cpus, vm.system_event)
+        vm.on_system_event = self._system_event
+        self._counters = SystemCounter(vm.clock, COUNTER_HZ), SystemCounter(vm.clock, COUNTER_HZ)
+        self.has_run = False
+        self.system_suspend = False
+        """KVM_CAP_ARM_SYSTEM_SUSPEND was enabled."""
+        self._dead = False
+
+    async def close(self) -> None:
+        """End every run and give everything back."""
+        for handle in self.handles:
+            if self.vm.in_run(handle.vcpu):
+                await self.vm.interrupt(handle.vcpu)
+            if handle.parts is not None:
+                handle.parts.engine.close()
+        if self._engine is not None:
+            self._engine.close()
+        await self.vm.close()
+
+    def check_alive(self) -> None:
+        """OperationRefused (EIO) once the VM is dead: a first run found a GIC that could not be used (kvm_vm_dead)."""
+        if self._dead:
+            raise OperationRefused(EIO, "the VM is dead")
+
+    # interrupt_claims.Irqchip
+
+    @property
+    def in_kernel(self) -> bool:
+        """True once a GIC was created."""
+        return self._irqchip is not None
+
+    @property
+    def initialized(self) -> bool:
+        """True once the GIC was initialised."""
+        return self._irqchip is not None and self._irqchip.initialized
+
+    def valid_spi(self, intid: int) -> bool:
+        """True for the shared interrupts of the GIC."""
+        return self._irqchip is not None and self._irqchip.valid_spi(intid)
+
+    def claim(self, vcpu: int, intid: int, owner: str) -> None:
+        """Make `owner` the one to drive an input of the GIC."""
+        self.gic.claim(vcpu, intid, owner)
+
+    # The VM
+
+    def create_vcpu(self, number: int) -> Handle:
+        """KVM_CREATE_VCPU with this id."""
+        if not 0 <= number < MAX_VCPUS or len(self.handles) >= MAX_VCPUS:
+            raise OperationRefused(EINVAL, f"vCPU ids go from 0 to {MAX_VCPUS - 1}")
+        if self.initialized:
+            raise OperationRefused(EBUSY, "the GIC is initialised, for the vCPUs there are")
+        if number in self._ids:
+            raise OperationRefused(EEXIST, f"there is a vCPU {number} already")
+        self._ids.add(number)
+        index = len(self.handles)
+        vcpu = self.vm.add_vcpu({ArmRequest.VCPU_RESET: self._handle_reset, ArmRequest.IRQ_PENDING: _nothing}, _NAMES)
+        firmware = FirmwareFeatures(stolen_time=lambda: self._stolen_times.vcpus[index])
+        handle = Handle(vcpu, firmware)
+        self.handles.append(handle)
+        self.attributes.timers.vcpus.append(TimerPpis())
+        self.attributes.pmu.vcpus.append(PmuState())
+        self._stolen_times.vcpus.append(None)
+        return handle
+
+    def load(self, image: bytes) -> None:
+        """Give the guest its memory, with `image` at its start."""
+        if self.vm.memory.find(RAM_BASE, 1) is None:
+            slot = MemorySlot(RAM_BASE, RAM_SIZE)
+            self.vm.memory.add(slot)
+            if self._engine is not None:
+                self._engine.map_memory(slot)
+        self.vm.memory.write(RAM_BASE, image)
+
+    def irq_line(self, kind: object, vcpu: int, number: int, level: bool) -> None:
+        """KVM_IRQ_LINE: drive a CPU's pin (`cpu`), a private (`ppi`) or a shared (`spi`) interrupt."""
+        kind = irq_type(kind)
+        if (kind == "cpu") == self.in_kernel:
+            raise OperationRefused(ENXIO, "there is a GIC" if self.in_kernel else "there is no GIC")
+        if kind != "spi" and vcpu >= len(self.handles):
+            raise OperationRefused(EINVAL, f"there is no vCPU {vcpu}")
+        if kind == "cpu":
+            self.handles[vcpu].drive_pin(number, level)
+            return
+        if (kind == "spi") != (number >= 32) or number < 16:
+            raise OperationRefused(EINVAL, f"{number} is no {kind}")
+        with self.vm.device_lock:
+            self.gic.inject(vcpu, number, level)
+
+    def _system_event(self, event: SystemEvent, detail: str) -> None:
+        """The guest wants it off or reset: every vCPU stops, and the caller's run ends (kvm_prepare_system_event)."""
+        for handle in self.handles:
+            handle.vcpu.power_off()
+            if handle.vcpu.in_guest_thread() and handle.parts is not None:
+                handle.parts.leave(system_event_exit(event, detail))
+
+    # The GIC
+
+    @property
+    def gic(self) -> KvmGic:
+        """The GIC; OperationRefused (ENXIO) when there is none."""
+        if self._irqchip is None:
+            raise OperationRefused(ENXIO, "there is no GIC")
+        return self._irqchip
+
+    def create_vgic(self, version: int, *, test: bool = False) -> None:
+        """KVM_CREATE_DEVICE of a GIC; `test` only asks whether there are such."""
+        if version != 3:
+            raise OperationRefused(ENODEV, f"there is no GICv{version}, only GICv3")
+        if test:
+            return
+        if self._irqchip is not None:
+            raise OperationRefused(EEXIST, "there is a GIC already")
+        if any(self.vm.in_run(handle.vcpu) for handle in self.handles):
+            raise OperationRefused(EBUSY, "a vCPU runs")
+        if any(handle.parts is not None for handle in self.handles):
+            raise OperationRefused(EBUSY, "a vCPU has run")
+        self._irqchip = KvmGic()
+
+    def init_vgic(self) -> None:
+        """KVM_DEV_ARM_VGIC_CTRL_INIT."""
+        self.gic.initialize(len(self.handles), self._drive_irq)
+
+    def _drive_irq(self, index: int, level: bool) -> None:
+        parts = self.handles[index].parts
+        if parts is not None:
+            parts.drive_irq(level)
+
+    # vCPUs
+
+    def init_vcpu(self, handle: Handle, features: Collection[str], target: int) -> None:
+        """KVM_ARM_VCPU_INIT; again, it is a reset. All vCPUs of a VM have the same features, but for `power_off`."""
+        if target != GENERIC_TARGET:
+            raise OperationRefused(EINVAL, f"there is no target {target}")
+        lasting = frozenset(features) - {"power_off"}
+        if any(other.features is not None and other.features != lasting for other in self.handles):
+            raise OperationRefused(EINVAL, "other features than before, or than another vCPU's")
+        if handle.features is None:
+            self._cpus.append(handle)
+        handle.features = lasting
+        self.attributes.pmu.supported = "pmu_v3" in lasting
+        handle.firmware.psci = "psci_0_2" in lasting
+        handle.vcpu.discard_requests()
+        handle.registers.clear()
+        if handle.parts is not None:
+            handle.parts.reset()
+            handle.parts.engine.write_register("pc", 0)
+        self.set_mp_state(handle, MpState.STOPPED if "power_off" in features else MpState.RUNNABLE)
+
+    def set_mp_state(self, handle: Handle, state: int) -> None:
+        """KVM_SET_MP_STATE."""
+        if state not in frozenset(MpState):
+            raise OperationRefused(EINVAL, f"{state} is no state of an arm64 vCPU")
+        self.vm.slot(handle.vcpu).suspended = state == MpState.SUSPENDED
+        if state == MpState.STOPPED:
+            handle.vcpu.power_off()
+        else:
+            handle.vcpu.power_on()
+
+    def mp_state(self, handle: Handle) -> MpState:
+        """KVM_GET_MP_STATE. A vCPU that waits for an interrupt is RUNNABLE."""
+        if handle.vcpu.powered_off:
+            return MpState.STOPPED
+        return MpState.SUSPENDED if self.vm.slot(handle.vcpu).suspended else MpState.RUNNABLE
+
+    def begin_run(self, handle: Handle) -> bool:
+        """KVM_RUN up to the guest; False when it is over before that, with EINTR. OperationRefused for what fails it."""
+        self.check_alive()
+        handle.check_initialized()
+        if handle.parts is None:
+            self._first_run(handle)
+        handle.complete_mmio()
+        if handle.run.immediate_exit:
+            return False
+        handle.run.exit_reason = ExitReason.UNKNOWN
+        if handle.signals.pending and handle.signals.interrupts():
+            handle.left(None)
+            return False
+        self.vm.run(handle.vcpu)
+        return True
+
+    def end_run(self, handle: Handle) -> int | None:
+        """A run is over: take down how it ended; its errno, or None."""
+        return handle.left(self.vm.finish(handle.vcpu))
+
+    async def signal(self, handle: Handle) -> None:
+        """Send the vCPU's thread a signal."""
+        if handle.signals.deliver() and self.vm.in_run(handle.vcpu):
+            await self.vm.interrupt(handle.vcpu)
+
+    def _first_run(self, handle: Handle) -> None:
+        """What is checked and made before a vCPU first runs, every time until it does (kvm_arch_vcpu_run_pid_change)."""
+        index = handle.vcpu.index
+        if self._irqchip is not None:
+            try:
+                self._irqchip.map(self.vm.bus)
+            except OperationRefused:
+                self._dead = True
+                raise
+        self.attributes.timers.check(index)
+        self.attributes.pmu.check(index)
+        self.has_run = True
+        self._make(handle)
+
+    def _make(self, handle: Handle) -> None:
+        """Make the real vCPU."""
+        vm, vcpu, index = self.vm, handle.vcpu, handle.vcpu.index
+        if self._engine is None:
+            self._engine = self._engine_factory(EngineOptions("arm64", CPU_MODEL, vm.clock))
+            for slot in vm.memory:
+                self._engine.map_memory(slot)
+        handle.firmware.system_suspend = self.system_suspend
+        ppis = self.attributes.timers.vcpus[index]
+        gic = self._irqchip.gic if self._irqchip is not None else None
+        if gic is not None:
+            for intid in (ppis.virtual, ppis.physical):
+                gic.set_ppi_level(index, intid, level=False)  # the wire has an owner now, whose level counts
+        parts = KvmVcpu(vcpu, vm, gic or PinsOnly(index), self._psci, self._counters, ppis, handle.firmware)
+        vcpu.arch = parts
+        vcpu.engine = self._engine.create_vcpu(index, parts.traps, parts.system_registers, parts.counters)
+        vcpu.engine.count_instructions(on=True)
+        parts.attach(vcpu.engine)
+        parts.reset()
+        vcpu.engine.write_register("pc", 0)
+        for name, value in handle.registers.items():
+            vcpu.engine.write_register(name, value)
+        handle.parts = parts
+        handle.show_pins()
+
+    def _handle_reset(self, vcpu: Vcpu) -> None:
+        parts = self.handles[vcpu.index].parts
+        if parts is not None:
+            parts.handle_reset()
+
+
+def _nothing(vcpu: Vcpu) -> None:
+    """The request did its work by being made."""

@@ -1,0 +1,198 @@
+"""An arm64 vCPU that leaves for userspace: at memory-mapped accesses nobody claims, system events, and changes of its lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+
+from avmm.plugin import Hypercall, Leave, SystemEvent, SystemRegister, UserspaceVm, Vcpu
+from avmm_arm64.gic import Gic
+from avmm_arm64.kvm_irqchip import PinsOnly
+from avmm_arm64.psci import Function, Psci, Result
+from avmm_arm64.requests import ArmRequest
+from avmm_arm64.sysregs import ABSENT
+from avmm_arm64.timer import SystemCounter, TimerPpis
+from avmm_arm64.vcpu import Arm64Vcpu
+
+CPU_MODEL = "cortex-a57"
+_SMC64 = 1 << 30
+_SYSTEM_SUSPEND = 0x8400_000E
+_PV_TIME_FEATURES, _PV_TIME_ST = 0xC500_0020, 0xC500_0021
+"""Arm DEN 0057 section 3.2."""
+_STOLEN_TIME_SIZE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class MmioExit:
+    """KVM_EXIT_MMIO: an access of `width` bytes at guest physical `address`; `value` is None for a read."""
+
+    address: int
+    width: int
+    value: int | None
+
+
+class SystemEventType(IntEnum):
+    """KVM_SYSTEM_EVENT_*."""
+
+    SHUTDOWN = 1
+    RESET = 2
+    CRASH = 3
+    WAKEUP = 4
+    SUSPEND = 5
+
+
+@dataclass(frozen=True, slots=True)
+class SystemEventExit:
+    """KVM_EXIT_SYSTEM_EVENT."""
+
+    kind: SystemEventType
+    flags: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class IntrExit:
+    """KVM_EXIT_INTR: the run fails with EINTR."""
+
+
+class LineLevel(IntEnum):
+    """The bits of `device_irq_level`."""
+
+    VTIMER = 1 << 0
+    PTIMER = 1 << 1
+    PMU = 1 << 2
+
+
+@dataclass(slots=True)
+class FirmwareFeatures:
+    """What of the firmware interface a vCPU offers."""
+
+    psci: bool = True
+    """PSCI 0.2 or later; without it every PSCI call is NOT_SUPPORTED."""
+    system_suspend: bool = False
+    stolen_time: Callable[[], int | None] = lambda: None
+    """The guest physical address of the stolen-time structure."""
+
+
+class KvmVcpu(Arm64Vcpu):
+    """The real vCPU, with userspace where the rest of a machine would be."""
+
+    def __init__(
+        self,
+        vcpu: Vcpu,
+        vm: UserspaceVm,
+        gic: Gic,
+        psci: Psci,
+        counters: tuple[SystemCounter, SystemCounter],
+        ppis: TimerPpis,
+        features: FirmwareFeatures,
+    ) -> None:
+        super().__init__(vcpu, vm, CPU_MODEL, gic, psci, counters, ppis)
+        self._userspace, self._features, self._ppis = vm, features, ppis
+        self.irqchip = gic
+        self._own_irqchip = not isinstance(gic, PinsOnly)
+        if not self._own_irqchip:
+            self.system_registers = [_without_gic(register) for register in self.system_registers]
+        self.completion: tuple[int, MmioExit] | None = None
+        """The access for which a run left, with its instruction's address: when executed again, it does not leave."""
+        self.device_irq_level = 0
+        """The lines of timers and PMU, as `LineLevel` bits, as userspace was last told. Without interrupt controller only."""
+        self._lines = 0
+
+    # Memory-mapped accesses
+
+    def mmio_read(self, address: int, width: int) -> int:
+        if self._bus.find(address) is not None:
+            return super().mmio_read(address, width)
+        access = MmioExit(address, width, None)
+        if self._completes(access):
+            return 0  # what userspace left in kvm_run
+        raise Leave(access)
+
+    def mmio_write(self, address: int, width: int, value: int) -> None:
+        if self._bus.find(address) is not None:
+            super().mmio_write(address, width, value)
+            return
+        access = MmioExit(address, width, value)
+        if not self._completes(access):
+            raise Leave(access)
+
+    def _completes(self, access: MmioExit) -> bool:
+        completion, self.completion = self.completion, None
+        return completion == (self.engine.read_register("pc"), access)
+
+    # Firmware calls
+
+    def hypercall(self, call: Hypercall) -> None:
+        function = call.argument(0) & 0xFFFF_FFFF
+        if function in (_PV_TIME_FEATURES, _PV_TIME_ST):
+            call.result(0, self._stolen_time(function, call.argument(1) & 0xFFFF_FFFF))
+        elif function >> 24 & ~0x40 == 0x84 and not self._features.psci:
+            call.result(0, Result.NOT_SUPPORTED)
+        elif function & ~_SMC64 == _SYSTEM_SUSPEND and self._features.system_suspend:
+            self.leave(SystemEventExit(SystemEventType.SUSPEND))  # x0 is userspace's to set
+        else:
+            super().hypercall(call)
+            if function & ~_SMC64 == Function.CPU_SUSPEND:
+                self._userspace.slot(self._vcpu).halt = True
+                self._vcpu.make_request_and_kick(ArmRequest.IRQ_PENDING)
+
+    def _stolen_time(self, function: int, argument: int) -> int:
+        address = self._features.stolen_time()
+        if address is None:
+            return Result.NOT_SUPPORTED
+        if function == _PV_TIME_FEATURES:
+            return Result.SUCCESS if argument in (_PV_TIME_FEATURES, _PV_TIME_ST) else Result.NOT_SUPPORTED
+        # Revision and attributes 0, no time: a vCPU that runs has its slot to itself.
+        self._vm.memory.write(address, bytes(_STOLEN_TIME_SIZE))
+        return address
+
+    def leave(self, why: object) -> None:
+        """Have the run end after the trap that is being handled."""
+        self._userspace.slot(self._vcpu).leave = Leave(why)
+        self._vcpu.make_request_and_kick(ArmRequest.IRQ_PENDING)
+
+    # Lines
+
+    def _set_ppi(self, intid: int, level: bool) -> None:
+        if self._own_irqchip:
+            super()._set_ppi(intid, level)
+        else:
+            self.set_line(LineLevel.VTIMER if intid == self._ppis.virtual else LineLevel.PTIMER, level)
+
+    def set_line(self, line: LineLevel, level: bool) -> None:
+        """A line that userspace has to know of changed; the run ends for it."""
+        self._lines = self._lines | line if level else self._lines & ~line
+        self._vcpu.make_request_and_kick(ArmRequest.IRQ_PENDING)
+
+    def publish(self) -> None:
+        """Tell userspace the lines, as every run does at its end (kvm_timer_update_run, kvm_pmu_update_run)."""
+        self.device_irq_level = self._lines
+
+    def flush_hwstate(self) -> None:
+        super().flush_hwstate()
+        if self._userspace.slot(self._vcpu).suspended and super().runnable():
+            raise Leave(SystemEventExit(SystemEventType.WAKEUP))
+        if self._lines != self.device_irq_level:
+            raise Leave(IntrExit())
+
+    def runnable(self) -> bool:
+        return super().runnable() or self._lines != self.device_irq_level
+
+
+def system_event_exit(event: SystemEvent, detail: str) -> SystemEventExit:
+    """The exit for what the guest asks of the whole machine."""
+    match event:
+        case SystemEvent.SHUTDOWN:
+            return SystemEventExit(SystemEventType.SHUTDOWN)
+        case SystemEvent.RESET:
+            return SystemEventExit(SystemEventType.RESET, flags=int(detail.startswith("SYSTEM_RESET2")))
+        case SystemEvent.CRASH:
+            return SystemEventExit(SystemEventType.CRASH)
+
+
+def _without_gic(register: SystemRegister) -> SystemRegister:
+    """ICC_* registers do not exist without interrupt controller; all others stay as they are."""
+    if not register.name.startswith("ICC_") or register.name in ABSENT:
+        return register
+    return SystemRegister(register.name, register.encoding)

@@ -1,0 +1,110 @@
+"""Replay transcripts: carry out recorded operations on a machine of ours, and compare the answers.
+
+One line a disagreement, one a case that does not apply or departs on purpose, and a closing line that counts them all. A case
+that departs is one on the list given with --departures, a TOML file of "case" = "reason".
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+from importlib import import_module
+from pathlib import Path
+
+from avmm import registry
+from avmm.cli.exit_codes import ExitCode
+from avmm.config import MachineConfig
+from avmm.errors import ConfigError, PluginError
+from avmm.transcript import Case, MachineFactory, Outcome, Verdict, load, load_departures, replay
+
+_FACTORY = "create_transcript_machine"
+"""What the module of an architecture's factory offers when it can carry out transcripts."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `avmm replay`."""
+    parser.add_argument("file", type=Path, metavar="FILE.json", help="the transcripts: a JSON list of cases")
+    parser.add_argument("--departures", type=Path, metavar="FILE.toml", help='cases that may differ: "case" = "reason"')
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    for setting in ("arch", "engine"):
+        default = MachineConfig.model_fields[setting].default
+        parser.add_argument(f"--{setting}", metavar="NAME", default=default, help=f"the {setting} plugin (default: {default})")
+
+
+def command(arguments: argparse.Namespace) -> int:
+    """Carry out `avmm replay`: an error when any case differs."""
+    cases = load(arguments.file)
+    departures = load_departures(arguments.departures) if arguments.departures is not None else {}
+    for unknown in sorted(departures.keys() - {case.id for case in cases}):
+        raise ConfigError(f"there is no such case in {arguments.file}", place=str(arguments.departures), key=unknown)
+    create, engine = _machine_factory(arguments.arch), registry.load(registry.ENGINES, arguments.engine)
+
+    async def one(case: Case) -> Outcome:
+        return await replay(case, create, engine, departures.get(case.id))
+
+    outcomes = []
+    with asyncio.Runner() as runner:
+        for case in cases:
+            outcome = runner.run(one(case))
+            outcomes.append(outcome)
+            if not arguments.json:
+                for line in lines(outcome):
+                    print(line, flush=True)
+    print(json.dumps(report(outcomes), indent=2) if arguments.json else summary(outcomes), flush=True)
+    return ExitCode.ERROR if any(outcome.verdict is Verdict.DIFFERS for outcome in outcomes) else ExitCode.OK
+
+
+def _machine_factory(arch: str) -> MachineFactory:
+    """What makes machines for transcripts; PluginError when the architecture offers none."""
+    module = import_module(registry.load(registry.ARCH, arch).__module__)
+    factory: MachineFactory | None = getattr(module, _FACTORY, None)
+    if factory is None:
+        raise PluginError(f"arch {arch}", f"cannot replay transcripts: {module.__name__} has no {_FACTORY}")
+    return factory
+
+
+def lines(outcome: Outcome) -> list[str]:
+    """What there is to say of a case: nothing when it agrees."""
+    said = []
+    if outcome.verdict is Verdict.DIFFERS:
+        said = [
+            f"{outcome.case}: step {one.step} {one.operation}: expected {json.dumps(one.expected)}, got {json.dumps(one.got)}"
+            for one in outcome.disagreements
+        ]
+    if outcome.reason:
+        said.append(
+            f"{outcome.case}: {outcome.verdict.value if outcome.verdict is not Verdict.AGREES else 'note'}: {outcome.reason}"
+        )
+    return said
+
+
+def summary(outcomes: list[Outcome]) -> str:
+    """The closing line."""
+    agree, differ, other = (_count(outcomes, verdict) for verdict in Verdict)
+    return f"{len(outcomes)} cases: {agree} agree, {differ} differ, {other} not applicable"
+
+
+def report(outcomes: list[Outcome]) -> dict[str, object]:
+    """All of it, for programs: the counts, and every case that does not simply agree."""
+    return {
+        "cases": len(outcomes),
+        **{verdict.name.lower(): _count(outcomes, verdict) for verdict in Verdict},
+        "outcomes": [
+            {
+                "case": outcome.case,
+                "verdict": outcome.verdict.value,
+                "reason": outcome.reason,
+                "disagreements": [
+                    {"step": one.step, "operation": one.operation, "expected": one.expected, "got": one.got}
+                    for one in outcome.disagreements
+                ],
+            }
+            for outcome in outcomes
+            if outcome.verdict is not Verdict.AGREES or outcome.reason
+        ],
+    }
+
+
+def _count(outcomes: list[Outcome], verdict: Verdict) -> int:
+    return sum(outcome.verdict is verdict for outcome in outcomes)
