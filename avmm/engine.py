@@ -158,7 +158,7 @@ class VcpuEngine(Protocol):
         """Any thread. Make the running entry, or else the next one, return `Kicked` soon.
 
         The kick is latched: it holds until an entry has ended because of it or `clear_kick()` drops it, so it cannot be
-        lost however it races with `enter`.
+        lost however it races with `enter`. Must not wait for the entry to end, nor call back.
         """
 
     def clear_kick(self) -> None:

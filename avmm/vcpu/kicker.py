@@ -67,8 +67,9 @@ def _send_ipi_if_needed(vcpu: Vcpu, acks: Acknowledgements, *, wait: bool) -> Ki
                 vcpu.acks.append(acks)
             else:
                 acks.ipis += 1
-    # A reader of page tables acknowledges when it is done: it has no entry that would have to end. A trap handled in place
-    # that speaks to its own vCPU sends no IPI, but its entry must end all the same.
-    if needs_ipi and mode is not VcpuMode.READING_SHADOW_PAGE_TABLES:
-        vcpu.engine.kick()
+        # A reader of page tables acknowledges when it is done: it has no entry that would have to end. A trap handled in place
+        # that speaks to its own vCPU sends no IPI, but its entry must end all the same. Under the lock: the vCPU cannot say that
+        # it is outside before the kick has arrived, so that none comes late, to the next entry or to an engine that is closed.
+        if needs_ipi and mode is not VcpuMode.READING_SHADOW_PAGE_TABLES:
+            vcpu.engine.kick()
     return action

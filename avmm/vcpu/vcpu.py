@@ -52,7 +52,7 @@ class Vcpu:
 
     Owned by its own thread: the task on the event loop while outside, the slot's thread while inside the guest. `lock` guards
     what others touch too: the requests, the mode, the acknowledgements, the wait queue and the kick counters. It is held for
-    a few instructions, never across an await or a call out.
+    a few instructions and the engine's `kick`, never across an await or another call out.
     """
 
     __slots__ = (

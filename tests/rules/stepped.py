@@ -41,9 +41,11 @@ class SteppedEngine:
         self.kicked = False
         self.in_guest = False
         self.instructions = 0
+        self.mode: Callable[[], VcpuMode] = lambda: VcpuMode.IN_GUEST_MODE
 
     def kick(self) -> None:
         self._stepper.step("engine.kick")
+        assert self.mode() is not VcpuMode.OUTSIDE_GUEST_MODE, "a kick that comes late"
         self.kicked = True
 
     def clear_kick(self) -> None:
@@ -181,7 +183,8 @@ def stepped_vcpu(stepper: Stepper, modules: Modules = REAL) -> Vcpu:
     queue._loop = SteppedLoop()  # type: ignore[assignment]
     vcpu.sleep.queue = queue
     vcpu.arch = SteppedArch(stepper)  # type: ignore[assignment]
-    vcpu.engine = SteppedEngine(stepper)  # type: ignore[assignment]
+    vcpu.engine = engine = SteppedEngine(stepper)  # type: ignore[assignment]
+    engine.mode = lambda: base.__dict__["mode"].__get__(vcpu)
     vcpu.slot = SyncSlot()  # type: ignore[assignment]
     return vcpu
 
