@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from avmm.clock import NS_PER_S, TimerHandle, TimerHeap
+from avmm.clock import NS_PER_S, Timer, TimerHandle, TimerHeap
 
 _TFD_TIMER_ABSTIME = 1
 
@@ -71,10 +71,18 @@ class HostClock:
             self._armed_ns = 0
             due = self._timers.take_due(now_ns)
             self._arm()
-        for timer in due:
-            callback = timer.callback  # looked at now: an earlier call may have cancelled this one
-            if callback is not None:
-                callback()
+        self._call(due)
+
+    def _call(self, due: list[Timer]) -> None:
+        timers = iter(due)
+        try:
+            for timer in timers:
+                callback = timer.callback  # looked at now: an earlier call may have cancelled this one
+                if callback is not None:
+                    callback()
+        finally:
+            if (rest := list(timers)) and self._loop is not None:  # one call raised: the rest must not suffer for it
+                self._loop.call_soon(self._call, rest)
 
     def guest_ran(self, instructions: int) -> None:
         pass

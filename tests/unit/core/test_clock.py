@@ -259,6 +259,23 @@ def test_a_host_without_timerfd_says_so(fd, monkeypatch):
         HostClock()
 
 
+async def test_a_call_that_raises_does_not_cost_the_others_theirs(fd, monkeypatch):
+    clock, calls, raised = HostClock(), [], []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: raised.append(context["exception"]))
+    clock._loop = asyncio.get_running_loop()
+    for number in range(4):
+        clock.call_at(2_000 + number, lambda number=number: calls.append(1 // (number % 2)))
+    fd.now_ns = 5_000
+    with pytest.raises(ZeroDivisionError):
+        fd.expire(clock, monkeypatch)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert calls == [1, 1]
+    assert [type(error) for error in raised] == [ZeroDivisionError]
+    monkeypatch.undo()
+    clock.close()
+
+
 async def test_a_real_timer_fires_and_not_early():
     clock = HostClock()
     clock.start()
