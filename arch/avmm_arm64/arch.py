@@ -16,9 +16,12 @@ from avmm.plugin import (
     Vcpu,
     VmServices,
 )
+from avmm_arm64.attributes import TimerAttributes, VcpuAttributes
 from avmm_arm64.fdt import Board, build_fdt
 from avmm_arm64.gic import Gic
-from avmm_arm64.layout import COUNTER_HZ, GICD_BASE, GICR_BASE, MAX_RAM, MAX_VCPUS, RAM_BASE, Places, affinity
+from avmm_arm64.interrupt_claims import FIRST_SPI, Claims
+from avmm_arm64.layout import COUNTER_HZ, GICD_BASE, GICR_BASE, MAX_RAM, MAX_VCPUS, RAM_BASE, SPI_COUNT, Places, affinity
+from avmm_arm64.pmu_attributes import PmuAttributes, PmuState
 from avmm_arm64.psci import Psci
 from avmm_arm64.requests import ArmRequest
 from avmm_arm64.sysregs import CPU_MODELS
@@ -43,6 +46,9 @@ class Arm64(Arch):
         _check(options)
         self._vm, self._options = vm, options
         self.timer_ppis = _timer_ppis(options.options)
+        claims = Claims(FIRST_SPI + SPI_COUNT)
+        timers = TimerAttributes(claims, self.timer_ppis)
+        self.attributes = VcpuAttributes(timers, PmuAttributes(claims, lambda: timers.immutable))
         self._places = Places(options.memory_bytes)
         self._vcpus: list[Arm64Vcpu] = []
         self.gic = Gic([affinity(index) for index in range(options.vcpus)], self._drive_irq)
@@ -66,6 +72,9 @@ class Arm64(Arch):
     def create_vcpu(self, vcpu: Vcpu) -> ArchVcpu:
         assert vcpu.index == len(self._vcpus)
         parts = Arm64Vcpu(vcpu, self._vm, self._options.cpu, self.gic, self._psci, self._counters, self.timer_ppis)
+        parts.attributes = self.attributes
+        self.attributes.timers.vcpus.append(self.timer_ppis)
+        self.attributes.pmu.vcpus.append(PmuState())
         self._vcpus.append(parts)
         return parts
 
@@ -76,6 +85,9 @@ class Arm64(Arch):
     def check(self) -> None:
         if self.timer_ppis.virtual == self.timer_ppis.physical:
             raise ConfigError(f"both timers have private interrupt {self.timer_ppis.virtual}", key="arch.virtual_timer_ppi")
+        for vcpu in self._vcpus:
+            self.attributes.timers.check(vcpu.index)
+            self.attributes.pmu.check(vcpu.index)
 
     def reset(self) -> None:
         self.gic.reset()

@@ -50,11 +50,11 @@ class TimerAttributes:
     made later has the defaults, until something is set again.
     """
 
-    def __init__(self, irqchip: Irqchip) -> None:
+    def __init__(self, irqchip: Irqchip, defaults: TimerPpis) -> None:
         self._irqchip = irqchip
         self._vm = {
-            TimerAttribute.TIMER_IRQ_VTIMER: TimerPpis().virtual,
-            TimerAttribute.TIMER_IRQ_PTIMER: TimerPpis().physical,
+            TimerAttribute.TIMER_IRQ_VTIMER: defaults.virtual,
+            TimerAttribute.TIMER_IRQ_PTIMER: defaults.physical,
             TimerAttribute.TIMER_IRQ_HVTIMER: 28,
             TimerAttribute.TIMER_IRQ_HPTIMER: 26,
         }

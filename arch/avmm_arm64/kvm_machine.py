@@ -38,7 +38,9 @@ class KvmMachine:
         self._ids: set[int] = set()
         self._irqchip: KvmGic | None = None
         self._stolen_times = StolenTimes(vm.memory)
-        self.attributes = VcpuAttributes(TimerAttributes(self), PmuAttributes(self, lambda: self.has_run), self._stolen_times)
+        self.attributes = VcpuAttributes(
+            TimerAttributes(self, TimerPpis()), PmuAttributes(self, lambda: self.has_run), self._stolen_times
+        )
         self._cpus: list[PsciCpu] = []
         self._psci = Psci(self._cpus, vm.system_event)
         vm.on_system_event = self._system_event
@@ -258,6 +260,7 @@ class KvmMachine:
             for intid in (ppis.virtual, ppis.physical):
                 gic.set_ppi_level(index, intid, level=False)  # the wire has an owner now, whose level counts
         parts = KvmVcpu(vcpu, vm, gic or PinsOnly(index), self._psci, self._counters, ppis, handle.firmware)
+        parts.attributes = self.attributes
         vcpu.arch = parts
         vcpu.engine = self._engine.create_vcpu(index, parts.traps, parts.system_registers, parts.counters)
         vcpu.engine.count_instructions(on=True)

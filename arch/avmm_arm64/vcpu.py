@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from avmm.plugin import (
     ArchVcpu,
+    AttributeValue,
     Counter,
     ExitReason,
     ExternalAbort,
@@ -13,6 +14,7 @@ from avmm.plugin import (
     VcpuEngine,
     VmServices,
 )
+from avmm_arm64.attributes import GROUPS, VcpuAttributes
 from avmm_arm64.gic import Gic
 from avmm_arm64.layout import COUNTER_HZ, affinity
 from avmm_arm64.psci import Psci
@@ -28,6 +30,9 @@ class Arm64Vcpu(ArchVcpu):
     """The architecture's part of a vCPU, which is also what its traps reach."""
 
     engine: VcpuEngine
+    attribute_groups = GROUPS
+    attributes: VcpuAttributes
+    """The device attributes of the VM's vCPUs. Set once, after the vCPU is made."""
 
     def __init__(
         self,
@@ -85,6 +90,15 @@ class Arm64Vcpu(ArchVcpu):
         with self._lock:
             self._interface.reset()
             self.timers.reset()
+
+    def has_attr(self, group: int, attribute: int) -> bool:
+        return self.attributes.has_attr(self.index, group, attribute)
+
+    def get_attr(self, group: int, attribute: int) -> int:
+        return self.attributes.get_attr(self.index, group, attribute)
+
+    def set_attr(self, group: int, attribute: int, value: AttributeValue) -> None:
+        self.attributes.set_attr(self.index, group, attribute, value)
 
     # The interrupt controller's side.
 
