@@ -51,12 +51,14 @@ class SystemCounter:
 class Timer:
     """One timer's CTL, CVAL and TVAL. Owner: the device lock."""
 
-    __slots__ = ("_control", "_counter", "_cval", "due_ns", "line", "waited")
+    __slots__ = ("_control", "_counter", "_cval", "due_ns", "fires", "line", "waited")
 
     def __init__(self, counter: SystemCounter) -> None:
         self._counter = counter
         self.line = False
         """The level the interrupt controller was told last."""
+        self.fires = 0
+        """Times the line went high."""
         self._cval = 0
         self.reset()
 
@@ -164,6 +166,7 @@ class VcpuTimers:
                 next_ns = due_ns if next_ns is None else min(due_ns, next_ns)
             if level != timer.line:
                 timer.line = level
+                timer.fires += level
                 if due_ns and timer.waited and level:
                     timer.waited = False
                     self.lateness.count(now_ns - due_ns)

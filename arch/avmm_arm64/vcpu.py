@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from avmm.plugin import (
     ArchVcpu,
     AttributeValue,
     Counter,
     ExitReason,
     ExternalAbort,
+    Figure,
+    FigureKind,
+    FigureValue,
     Hypercall,
     Request,
     Vcpu,
@@ -24,6 +29,20 @@ from avmm_arm64.sysregs import CNTPCT_EL0, CNTVCT_EL0, EL0PCTEN, EL0VCTEN, syste
 from avmm_arm64.timer import SystemCounter, TimerPpis, VcpuTimers
 
 MPIDR_RES1 = 1 << 31
+
+_FIRES = tuple(
+    Figure("timer_fires", FigureKind.COUNTER, "Times a timer's interrupt line went high.", {"timer": timer})
+    for timer in ("virtual", "physical")
+)
+_LATENESS = Figure(
+    "timer_lateness_seconds",
+    FigureKind.HISTOGRAM,
+    "From the time a timer was due to its line going high, for timers set to the future.",
+)
+_ACKNOWLEDGED = tuple(
+    Figure("interrupts_acknowledged", FigureKind.COUNTER, "Interrupts the guest acknowledged.", {"kind": kind})
+    for kind in ("sgi", "ppi", "spi")
+)
 
 
 class Arm64Vcpu(ArchVcpu):
@@ -99,6 +118,14 @@ class Arm64Vcpu(ArchVcpu):
 
     def set_attr(self, group: int, attribute: int, value: AttributeValue) -> None:
         self.attributes.set_attr(self.index, group, attribute, value)
+
+    def figures(self) -> Iterable[tuple[Figure, FigureValue]]:
+        timers = self.timers
+        return (
+            *zip(_FIRES, (timers.virtual.fires, timers.physical.fires), strict=True),
+            (_LATENESS, timers.lateness),
+            *zip(_ACKNOWLEDGED, self._interface.acknowledged, strict=True),
+        )
 
     # The interrupt controller's side.
 

@@ -53,6 +53,7 @@ class CpuInterface:
         "_private",
         "_running",
         "_signal",
+        "acknowledged",
         "fiq",
         "irq",
         "routed",
@@ -63,6 +64,8 @@ class CpuInterface:
         self.routed = 0
         """Bitmap of the SPIs whose target is this vCPU."""
         self.irq = self.fiq = False
+        self.acknowledged = [0, 0, 0]
+        """Interrupts the guest acknowledged: SGIs, PPIs, SPIs."""
         self._running = IDLE_PRIORITY
         # By group: the bits of a priority that decide preemption.
         self._preempts = (PRIORITY_MASK, PRIORITY_MASK)
@@ -125,6 +128,7 @@ class CpuInterface:
         bit = 1 << intid - bank.first
         bank.active |= bit
         bank.latch &= ~bit
+        self.acknowledged[min(intid >> 4, 2)] += 1
         self._active_groups[group] |= 1 << (priority >> 3)
         self._running = priority
         self.update()
