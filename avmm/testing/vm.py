@@ -19,7 +19,7 @@ from avmm.testing.scripted import Program, ScriptedVcpu, create_engine
 from avmm.testing.toy import ToyArch, ToyVcpu, create_arch
 from avmm.vcpu.mode import Tracepoint
 from avmm.vcpu.vcpu import Vcpu
-from avmm.vm import Vm
+from avmm.vm import Halt, Vm
 
 T = TypeVar("T")
 TRACE_LENGTH = 10_000
@@ -177,6 +177,13 @@ class ScriptedVm(Vm):
             else:
                 await asyncio.sleep(0)
         raise AssertionError(f"it never came to that: {self!r}")
+
+    async def halted(self) -> Halt:
+        """As `Vm.halted()`, but AssertionError when the VM does not come to its end."""
+        try:
+            return await asyncio.wait_for(super().halted(), WATCHDOG_S)
+        except TimeoutError:
+            raise AssertionError(f"the VM does not end: {self!r}") from None
 
     async def passes(self, count: int = 20) -> None:
         """Let the event loop make `count` passes: enough for everything that is going to happen by itself to happen."""

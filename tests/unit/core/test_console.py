@@ -1,0 +1,40 @@
+"""The console: bytes out, bytes in, and what is typed before anybody listens."""
+
+from __future__ import annotations
+
+from avmm.console import Console
+from avmm.lock import DeviceLock
+from avmm.testing import in_thread
+
+
+def test_what_the_guest_writes_reaches_the_host():
+    written: list[bytes] = []
+    console = Console(DeviceLock(), written.append)
+    console.write(b"login: ")
+    console.write(b"\xff")
+    assert written == [b"login: ", b"\xff"]
+
+
+def test_without_a_host_it_goes_nowhere():
+    Console(DeviceLock()).write(b"hello")
+
+
+def test_input_reaches_the_receiver_with_the_device_lock_held():
+    lock = DeviceLock()
+    console = Console(lock)
+    received: list[tuple[bytes, bool]] = []
+    console.on_input(lambda data: received.append((data, lock._is_owned())))
+    console.input(b"a")
+    in_thread(lambda: console.input(b"bc"))
+    assert received == [(b"a", True), (b"bc", True)]
+
+
+def test_early_input_is_kept_up_to_a_bound_and_delivered_once():
+    console = Console(DeviceLock())
+    console.input(b"x" * 3000)
+    console.input(b"y" * 3000)
+    received: list[bytes] = []
+    console.on_input(received.append)
+    assert b"".join(received) == b"x" * 3000 + b"y" * 1096
+    console.on_input(received.append)
+    assert len(received) == 1
