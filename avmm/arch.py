@@ -48,8 +48,11 @@ class VmServices(Protocol):
     def vcpus(self) -> Sequence[Vcpu]:
         """The VM's vCPUs made so far, by index; all of them once the VM is built."""
 
-    def system_event(self, event: SystemEvent, detail: str = "") -> None:
-        """Shut down, reset or crash the whole machine. Any thread; returns at once, and no vCPU enters the guest again."""
+    def system_event(self, event: SystemEvent, detail: str = "", status: int = 0) -> None:
+        """Shut down, reset or crash the whole machine. Any thread; returns at once, and no vCPU enters the guest again.
+
+        `status` (0 to 255) is what a guest that shuts down gives as its exit status; 0 where it gives none.
+        """
 
     def guest_fault(self, kind: str, detail: str) -> None:
         """Count (by `kind`, a small fixed set) and log, rate-limited, something odd that the guest did. Any thread."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ParamSpec, Protocol, TypeVar
 
 from avmm import registry
-from avmm.arch import Arch, ArchFactory, ArchOptions, DevicePlace, VmServices
+from avmm.arch import Arch, ArchFactory, ArchOptions, DevicePlace, SystemEvent, VmServices
 from avmm.config import MachineConfig
 from avmm.console import Console
 from avmm.device import DeviceFactory, DeviceOptions
@@ -144,10 +144,14 @@ def _add_device(
 ) -> DevicePlace:
     """Make one device and put it on the bus."""
     line = None if place.irq is None else IrqLine(arch.irq_chip, place.irq, vm.device_lock, place.name)
+
+    def shut_down(detail: str, status: int) -> None:
+        vm.system_event(SystemEvent.SHUTDOWN, detail, status)
+
     device = _make(
         place.kind,
         plugins.device(place.kind),
-        DeviceOptions(place.name, vm.clock, vm.device_lock, console, line, options),
+        DeviceOptions(place.name, vm.clock, vm.device_lock, console, line, options, vm.memory, shut_down),
     )
     vm.bus.add(place.address, device, place.name)
     return DevicePlace(place.name, place.kind, place.address, place.irq, device)

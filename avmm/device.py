@@ -12,6 +12,7 @@ from avmm.clock import Clock
 from avmm.console import Console
 from avmm.irq import IrqLine
 from avmm.lock import DeviceLock
+from avmm.memory import GuestMemory
 
 if TYPE_CHECKING:
     from avmm.instrument import Figure, FigureValue
@@ -61,6 +62,10 @@ class Device(ABC):
         return ()
 
 
+def _stay_on(detail: str, status: int) -> None:
+    """A device without a machine around it has nothing to shut down."""
+
+
 @dataclass(frozen=True, slots=True)
 class DeviceOptions:
     """What a device factory is given."""
@@ -74,6 +79,10 @@ class DeviceOptions:
     irq: IrqLine | None = None
     options: Mapping[str, object] = field(default_factory=dict)
     """The rest of the machine's `[devices.NAME]` table, for the device to check."""
+    memory: GuestMemory = field(default_factory=GuestMemory)
+    """The guest's memory, for a device that reads and writes it by itself (DMA)."""
+    shut_down: Callable[[str, int], None] = _stay_on
+    """Shut the machine down: why, in one line, and the guest's exit status (0 to 255). Any thread; returns at once."""
 
 
 DeviceFactory = Callable[[DeviceOptions], Device]

@@ -53,6 +53,8 @@ class Halt:
 
     reason: HaltReason
     detail: str = ""
+    status: int = 0
+    """What the guest gave as its exit status when it shut down, 0 to 255; 0 where it gave none."""
 
 
 class Vm:
@@ -88,7 +90,7 @@ class Vm:
         self._undo = ExitStack()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._runner: asyncio.Task[Halt] | None = None
-        self._event: tuple[SystemEvent | None, str] | None = None
+        self._event: tuple[SystemEvent | None, str, int] | None = None
         self._failure_told = False
         self._pauses = 0
         self._instruments: list[Instrument] = []
@@ -219,14 +221,17 @@ class Vm:
         if self._runner is not None:
             await asyncio.wait([self._runner])
 
-    def system_event(self, event: SystemEvent, detail: str = "") -> None:
-        """Shut down, reset or crash the machine. Any thread; no vCPU enters the guest again before that is done."""
-        self._end(event, detail)
+    def system_event(self, event: SystemEvent, detail: str = "", status: int = 0) -> None:
+        """Shut down, reset or crash the machine. Any thread; no vCPU enters the guest again before that is done.
 
-    def _end(self, event: SystemEvent | None, detail: str) -> None:
+        `status` (0 to 255) is what a guest that shuts down gives as its exit status.
+        """
+        self._end(event, detail, status)
+
+    def _end(self, event: SystemEvent | None, detail: str, status: int = 0) -> None:
         # Who comes first says why; the host's own word (None) also overrides a reset.
         if self._event is None or (event is None and self._event[0] is SystemEvent.RESET):
-            self._event = (event, detail)
+            self._event = (event, detail, status)
         make_vcpus_request(self.vcpus, Request.VM_DEAD)
 
     def _boot(self) -> None:
@@ -267,9 +272,9 @@ class Vm:
         """Run the vCPUs until the guest's end, through any number of resets."""
         while True:
             await self._run_vcpus()
-            event, detail = self._event or (None, "")
+            event, detail, status = self._event or (None, "", 0)
             if event is not SystemEvent.RESET or self.config.on_reset == "exit":
-                return Halt(_HALT_REASON[event], detail)
+                return Halt(_HALT_REASON[event], detail, status)
             self._reset()
 
     async def _run_vcpus(self) -> None:

@@ -1,4 +1,7 @@
-"""What the command line exits with. Part of its interface: scripts rely on it."""
+"""What the command line exits with. Part of its interface: scripts rely on it.
+
+A guest that gives an exit status of its own (through a test device, say) and not 0 is quoted: its status is the command's.
+"""
 
 from __future__ import annotations
 

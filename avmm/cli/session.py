@@ -46,11 +46,11 @@ class Session:
         loop = asyncio.get_running_loop()
         self._output = ConsoleOutput(stdout, lambda: loop.call_soon_threadsafe(self._end, ExitCode.BROKEN_PIPE))
 
-    async def run(self) -> ExitCode:
-        """From start to end; what to exit with. AvmmError as `Vm` raises it."""
+    async def run(self) -> int:
+        """From start to end; what to exit with: an `ExitCode`, or the status that the guest gave. AvmmError as `Vm` raises it."""
         loop = asyncio.get_running_loop()
-        for number, code in _SIGNALS.items():
-            loop.add_signal_handler(number, self._end, code)
+        for number, asked in _SIGNALS.items():
+            loop.add_signal_handler(number, self._end, asked)
         try:
             with RawTerminal(self._stdin) as terminal:
                 loop.add_signal_handler(signal.SIGCONT, terminal.again)
@@ -66,7 +66,7 @@ class Session:
         self._say(report)
         return code
 
-    async def _run_vm(self, terminal: RawTerminal) -> tuple[ExitCode, str]:
+    async def _run_vm(self, terminal: RawTerminal) -> tuple[int, str]:
         """What to exit with, and what to say behind the guest's last word."""
         async with Vm(self._config, console=self._output.write) as vm:
             started_ns = vm.clock.now_ns()
@@ -86,7 +86,7 @@ class Session:
                 report += closing_table(vm, Snapshot.of(vm), started_ns, ending)
         return code, report
 
-    async def _until_over(self, vm: Vm) -> tuple[ExitCode, str]:
+    async def _until_over(self, vm: Vm) -> tuple[int, str]:
         """Wait for the guest's end, or bring it about when a signal or the user asks for it; what it was, also in words."""
         halted = asyncio.create_task(vm.halted())
         halted.add_done_callback(lambda _: self._over.set())
@@ -98,7 +98,7 @@ class Session:
         ending = f"ended: {halt.reason.value}" + (f" ({halt.detail})" if halt.detail else "")
         if halt.reason is HaltReason.STOPPED and self._asked is not None:
             return self._asked, ending
-        return _HALTS[halt.reason], ending
+        return halt.status or _HALTS[halt.reason], ending
 
     def _end(self, code: ExitCode) -> None:
         """The first reason to end is the one that counts."""
