@@ -45,9 +45,9 @@ class Places:
 
     def defaults(self) -> list[DevicePlace]:
         """The devices of a machine that is not told otherwise."""
-        uart = DevicePlace("uart0", "pl011", UART_BASE, UART_SPI)
-        self._places[uart.name] = uart
-        return [uart]
+        places = [DevicePlace("uart0", "pl011", UART_BASE, UART_SPI), DevicePlace("rtc0", "pl031", RTC_BASE, RTC_SPI)]
+        self._places.update((place.name, place) for place in places)
+        return places
 
     def choose(self, name: str, kind: str, address: int | None, irq: int | None) -> DevicePlace:
         """Fill in what is None; ConfigError where there is no room. A device takes the place of another of its name."""

@@ -57,7 +57,8 @@ class TestDescription:
 class TestPlaces:
     def test_defaults(self, machine: FakeMachine) -> None:
         assert [(place.name, place.kind, place.address, place.irq) for place in machine.arch.default_devices()] == [
-            ("uart0", "pl011", 0x0900_0000, 1)
+            ("uart0", "pl011", 0x0900_0000, 1),
+            ("rtc0", "pl031", 0x0901_0000, 2),
         ]
 
     def test_left_open(self, machine: FakeMachine) -> None:
@@ -69,9 +70,9 @@ class TestPlaces:
         assert [(place.address, place.irq) for place in chosen] == [
             (0x0A00_0000, 16),
             (0x0A00_0200, 17),
-            (0x0901_0000, 2),
             (0x0C00_0000, 112),
             (0x0C01_0000, 113),
+            (0x0C02_0000, 114),
         ]
 
     def test_said(self, machine: FakeMachine) -> None:

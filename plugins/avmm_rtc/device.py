@@ -1,0 +1,71 @@
+"""The PL031 as a device of a machine: registers on the bus, one interrupt line, the VM's clock."""
+
+from __future__ import annotations
+
+import time
+
+from avmm.plugin import Clock, ConfigError, Device, DeviceLock, DeviceOptions, IrqLine, TimerHandle, Width
+from avmm_rtc.pl031 import Pl031
+
+
+class Pl031Device(Device):
+    """A PL031. Owner of all state: the device lock.
+
+    A register is an aligned word, of which a narrower access reads the low bytes; the widest is 32 bits.
+    """
+
+    size = 0x1000
+
+    def __init__(self, clock: Clock, lock: DeviceLock, irq: IrqLine | None, epoch_s: int) -> None:
+        """`epoch_s`: seconds since 1970 at power-on, modulo 2**32."""
+        self._clock, self._lock = clock, lock
+        self.model = Pl031(clock.now_ns, irq.set_level if irq else _nowhere, epoch_s)
+        self._timer: TimerHandle | None = None
+        self._armed_ns: int | None = None
+
+    def read(self, offset: int, width: Width) -> int:
+        return self.model.read(offset)
+
+    def write(self, offset: int, width: Width, value: int) -> None:
+        self.model.write(offset, value)
+        self._arm()
+
+    def reset(self) -> None:
+        self.model.reset()
+        self._arm()
+
+    def _arm(self) -> None:
+        when_ns = self.model.next_match_ns
+        if when_ns == self._armed_ns:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._armed_ns = when_ns
+        self._timer = None if when_ns is None else self._clock.call_at(when_ns, self._due)
+
+    def _due(self) -> None:
+        """On the event loop's thread; a timer that was cancelled meanwhile finds nothing due."""
+        with self._lock:
+            self.model.update()
+            self._arm()
+
+
+def _nowhere(_level: bool) -> None:
+    """The interrupt output of a clock without an interrupt."""
+
+
+def create_device(options: DeviceOptions) -> Device:
+    """The factory behind the name `pl031`. Option `epoch`: seconds since 1970 at power-on; ConfigError for anything else.
+
+    By default it is the host's time of day, but 0 in virtual time, where every run must be the same.
+    """
+    for key, value in options.options.items():
+        if key != "epoch":
+            raise ConfigError("a pl031 has one option, epoch", key=f"devices.{options.name}.{key}")
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 32:
+            raise ConfigError(f"{value!r} is not from 0 to 2**32 - 1 seconds", key=f"devices.{options.name}.{key}")
+    # The time of day is the one thing the VM's clock cannot tell: its start is arbitrary.
+    default = int(time.time()) if options.clock.is_host else 0
+    epoch = options.options.get("epoch", default)
+    assert isinstance(epoch, int)
+    return Pl031Device(options.clock, options.lock, options.irq, epoch)
