@@ -14,9 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TextIO
 
-from avmm.cli.exit_codes import ExitCode
 from avmm.cli.session import Session
-from avmm.config import MachineConfig
+from avmm.config import DeviceConfig, MachineConfig
 from avmm.errors import ConfigError
 
 _OVERRIDES: dict[str, tuple[str, str, str]] = {
@@ -38,12 +37,18 @@ _OVERRIDES: dict[str, tuple[str, str, str]] = {
 """Options that override a setting of the same meaning: flag, placeholder and help by the setting's key."""
 
 
+_TEST_DEVICE = DeviceConfig(kind="virtio-console", options={"testdev": True})
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `avmm run`."""
     parser.add_argument("machine", nargs="?", type=Path, help="a machine's description in TOML")
     for key, (flag, placeholder, text) in _OVERRIDES.items():
         flags = (flag, "--gic") if key == "irqchip" else (flag,)
         parser.add_argument(*flags, dest=key, metavar=placeholder, help=text, type=int if key == "vcpus" else str)
+    parser.add_argument(
+        "--testdev", action="store_true", help="add a test device: the guest ends the machine and says what to exit with"
+    )
     parser.add_argument("--stats", action="store_true", help="print live statistics every second, and a table at the end")
     parser.add_argument(
         "--loop", choices=("auto", "asyncio", "uvloop"), default="auto", help="the event loop (auto: uvloop if it is there)"
@@ -58,7 +63,7 @@ def command(arguments: argparse.Namespace) -> int:
         return runner.run(_run(config, live=arguments.stats))
 
 
-async def _run(config: MachineConfig, *, live: bool) -> ExitCode:
+async def _run(config: MachineConfig, *, live: bool) -> int:
     return await Session(config, stdin=_fd(sys.stdin), stdout=_fd(sys.stdout), live=live).run()
 
 
@@ -68,7 +73,11 @@ def machine(arguments: argparse.Namespace) -> MachineConfig:
     changes = {key: value for key in _OVERRIDES if (value := getattr(arguments, key)) is not None}
     if "affinity" not in config.model_fields_set:
         changes.setdefault("affinity", "shared")  # this process is the machine's alone: its threads are ours to place
-    config = config.with_overrides(changes, {key: _OVERRIDES[key][0] for key in changes})
+    places = {key: _OVERRIDES[key][0] for key in changes}
+    if arguments.testdev:
+        changes["devices"] = {**config.devices, "testdev": _TEST_DEVICE}
+        places["devices"] = "--testdev"
+    config = config.with_overrides(changes, places)
     if config.kernel is None:
         raise config.located(ConfigError("missing: name the guest with --kernel or in the machine's description", key="kernel"))
     return config

@@ -23,6 +23,24 @@ async def test_hello(boot: Booting, image: str) -> None:
     assert "Hello from AArch64 EL1" in guest.console
 
 
+_TEST_DEVICE = {"testdev": {"kind": "virtio-console", "testdev": True}}
+
+
+@pytest.mark.parametrize(("code", "status"), [(0, 1), (21, 43), (127, 255)])
+async def test_a_guest_says_what_to_exit_with(boot: Booting, code: int, status: int) -> None:
+    async with boot("testdev", append=f"code={code}", devices=_TEST_DEVICE) as guest:
+        halt = await guest.run()
+    assert halt == avmm.Halt(HaltReason.SHUTDOWN, f"test device: status {status}", status)
+    assert guest.console == ""
+
+
+async def test_a_broken_virtqueue_stops_the_device_and_not_the_machine(boot: Booting) -> None:
+    async with boot("testdev", append="rogue", devices=_TEST_DEVICE) as guest:
+        halt = await guest.run()
+    assert halt == avmm.Halt(HaltReason.SHUTDOWN, "SYSTEM_OFF")
+    assert guest.console == "PASS: the machine goes on\r\n"
+
+
 @pytest.mark.parametrize("vcpus", [1, 2, 4, 8])
 async def test_every_vcpu_comes_up_ticks_and_gets_its_sgis(boot: Booting, vcpus: int) -> None:
     async with boot("smp", vcpus) as guest:

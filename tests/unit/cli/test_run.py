@@ -220,3 +220,8 @@ def test_nothing_is_left_behind(avmm: Avmm) -> None:
     machine = avmm.guest(["off"])
     avmm("run", machine)
     assert {Path(name).name for name in os.listdir(avmm.folder)} - before == {"guest", "toy.toml"}
+
+
+def test_a_test_device_is_added_by_an_option(avmm: Avmm) -> None:
+    done = avmm("run", avmm.guest(["off"]), "--testdev")
+    assert (done.returncode, done.stderr) == (1, "avmm: device virtio-console: no such device; there is toy-uart\n")
