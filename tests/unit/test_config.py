@@ -90,6 +90,9 @@ def test_a_machine_is_immutable() -> None:
 
 def test_a_base_may_be_a_string() -> None:
     assert DeviceConfig(kind="pl011", base="0x9000000").base == 0x900_0000
+    assert DeviceConfig(kind="pl011", base=(1 << 64) - 1).base == (1 << 64) - 1
+    with pytest.raises(ValueError, match="is not an address"):
+        DeviceConfig(kind="pl011", base=1 << 64)
 
 
 NAME_RULE = "is not a name: 1 to 32 of a-z, 0-9, _ and -, starting with a letter or digit"

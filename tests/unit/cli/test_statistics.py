@@ -65,20 +65,21 @@ odd things the guest did: bad_psci 2, unclaimed 1
 
 def test_the_closing_table() -> None:
     vm = FakeVm(some_stats())
-    vm.now_ns = 1_000_000_000
+    vm.now_ns = 3_000_000_000
     vm.guest_faults = {"unclaimed": 1, "bad_psci": 2}
-    assert closing_table(vm.observed, Snapshot.of(vm.observed), 0, "ended: shutdown") == CLOSING
+    assert closing_table(vm.observed, Snapshot.of(vm.observed), 2_000_000_000, "ended: shutdown") == CLOSING
 
 
 def test_growth_is_per_second_and_summed_over_vcpus() -> None:
     busy, idle = VcpuStats(), VcpuStats()
     vm = FakeVm(busy, idle)
+    vm.now_ns = 5_000_000_000
     before = Snapshot.of(vm.observed)
-    vm.now_ns = 2_000_000_000
+    vm.now_ns = 7_000_000_000
     busy.exits, busy.guest_ns, busy.kicks[KickAction.IPI] = 10, 1_000_000_000, 4
-    text = growth_table("vm0", "running", before, Snapshot.of(vm.observed), 0)
+    text = growth_table("vm0", "running", before, Snapshot.of(vm.observed), 4_000_000_000)
     assert text.splitlines() == [
-        "-- vm0 running, 2.0 s: counts per second ---------------------------------------------------------",
+        "-- vm0 running, 3.0 s: counts per second ---------------------------------------------------------",
         "vcpu  guest asleep  exits kicked halted   mmio sysreg    hvc  other requests    ipi wakeup nothing",
         "   0  50.0%   0.0%      5      0      0      0      0      0      0        0      2      0       0",
         "   1   0.0%   0.0%      0      0      0      0      0      0      0        0      0      0       0",
@@ -97,12 +98,45 @@ def test_an_entry_or_a_sleep_that_has_not_ended_counts(entered_ns: int, slept_ns
     assert growth_table("vm0", "running", before, Snapshot.of(vm.observed), 0).splitlines()[-1].split()[1:3] == shares
 
 
+def test_a_kick_of_seconds_has_no_bound() -> None:
+    stats = VcpuStats()
+    stats.kick_to_exit.count((1 << 30) - 1)
+    stats.kick_to_exit.count(1 << 40)
+    vm = FakeVm(stats)
+    text = closing_table(vm.observed, Snapshot.of(vm.observed), 0, "ended")
+    assert "from kick to exit (2): 50% below 1.1 s, 99% below for ever, mean 550.3 s" in text
+
+
+@pytest.mark.parametrize(("vcpus", "lines"), [(1, 1), (2, 3), (16, 17), (17, 1)])
+def test_as_many_vcpus_are_shown_as_fit(vcpus: int, lines: int) -> None:
+    vm = FakeVm(*(VcpuStats() for _ in range(vcpus)))
+    before = Snapshot.of(vm.observed)
+    assert len(growth_table("vm0", "running", before, before, 0).splitlines()) == 2 + lines
+
+
 def test_a_large_machine_is_one_line() -> None:
     vm = FakeVm(*(VcpuStats(exits=1) for _ in range(64)))
     text = closing_table(vm.observed, Snapshot.of(vm.observed), 0, "ended")
     assert "\n all " in text
     assert len(text.splitlines()) < 10
     assert " 64 " in text.splitlines()[2]
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (99_999, "99999"),
+        (100_000, "100k"),
+        (12_345_678, "12.3M"),
+        (99_940_000, "99.9M"),
+        (99_950_000, "100M"),
+        (999_499_999, "999M"),
+        (999_500_000, "1.0G"),
+        (10**22, "lots"),
+    ],
+)
+def test_counts_are_short(count: int, text: str) -> None:
+    assert short(count) == text
 
 
 @given(st.integers(0, 1 << 80))
