@@ -122,6 +122,7 @@ class Handle:
             self.registers["pc"] = address
         else:
             self.settle_reset()
+            self.parts.completion = None
             self.parts.engine.write_register("pc", address)
 
     def pc(self) -> int:
@@ -130,7 +131,9 @@ class Handle:
         if self.parts is None:
             return self.registers.get("pc", 0)
         self.settle_reset()
-        return self.parts.engine.read_register("pc")
+        pc = self.parts.engine.read_register("pc")
+        # An access that is completed is over, though its instruction is still to be executed again.
+        return pc + _INSTRUCTION if self.parts.completion is not None and self.parts.completion[0] == pc else pc
 
     def settle_reset(self) -> None:
         """A reset asked for while the vCPU does not run is made before anybody looks at its registers."""

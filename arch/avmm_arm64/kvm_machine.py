@@ -35,7 +35,7 @@ class KvmMachine:
         self.vm, self._engine_factory = vm, engine
         self._engine: Engine | None = None
         self.handles: list[Handle] = []
-        self._ids: set[int] = set()
+        self._by_id: dict[int, Handle] = {}
         self._irqchip: KvmGic | None = None
         self._stolen_times = StolenTimes(vm.memory)
         self.attributes = VcpuAttributes(
@@ -94,13 +94,13 @@ class KvmMachine:
             raise OperationRefused(EINVAL, f"vCPU ids go from 0 to {MAX_VCPUS - 1}")
         if self.initialized:
             raise OperationRefused(EBUSY, "the GIC is initialised, for the vCPUs there are")
-        if number in self._ids:
+        if number in self._by_id:
             raise OperationRefused(EEXIST, f"there is a vCPU {number} already")
-        self._ids.add(number)
         index = len(self.handles)
         vcpu = self.vm.add_vcpu({ArmRequest.VCPU_RESET: self._handle_reset, ArmRequest.IRQ_PENDING: _nothing}, _NAMES)
         firmware = FirmwareFeatures(stolen_time=lambda: self._stolen_times.vcpus[index])
         handle = Handle(vcpu, firmware)
+        self._by_id[number] = handle
         self.handles.append(handle)
         self.attributes.timers.vcpus.append(TimerPpis())
         self.attributes.pmu.vcpus.append(PmuState())
@@ -121,15 +121,15 @@ class KvmMachine:
         kind = irq_type(kind)
         if (kind == "cpu") == self.in_kernel:
             raise OperationRefused(ENXIO, "there is a GIC" if self.in_kernel else "there is no GIC")
-        if kind != "spi" and vcpu >= len(self.handles):
+        if kind != "spi" and vcpu not in self._by_id:
             raise OperationRefused(EINVAL, f"there is no vCPU {vcpu}")
         if kind == "cpu":
-            self.handles[vcpu].drive_pin(number, level)
+            self._by_id[vcpu].drive_pin(number, level)
             return
         if (kind == "spi") != (number >= 32) or number < 16:
             raise OperationRefused(EINVAL, f"{number} is no {kind}")
         with self.vm.device_lock:
-            self.gic.inject(vcpu, number, level)
+            self.gic.inject(self._by_id[vcpu].vcpu.index if kind == "ppi" else 0, number, level)
 
     def _system_event(self, event: SystemEvent, detail: str) -> None:
         """The guest wants it off or reset: every vCPU stops, and the caller's run ends (kvm_prepare_system_event)."""

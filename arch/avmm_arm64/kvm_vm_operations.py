@@ -1,0 +1,129 @@
+"""The operations of transcripts on a VM and its GIC."""
+
+from __future__ import annotations
+
+from errno import EBUSY
+
+from avmm.plugin import NotApplicable, OperationRefused, Width
+from avmm_arm64.gic.redistributor import FRAME_SIZE
+from avmm_arm64.kvm_machine import MAX_VCPUS
+from avmm_arm64.kvm_operations import NS_PER_MS, Answer, Arguments, Operations, guest, operation
+
+_CAPABILITIES = {
+    "IRQCHIP": 1,
+    "USER_MEMORY": 1,
+    "ONE_REG": 1,
+    "ARM_PSCI": 1,
+    "DEVICE_CTRL": 1,
+    "VCPU_ATTRIBUTES": 1,
+    "STEAL_TIME": 1,
+    "MP_STATE": 1,
+    "IRQ_INJECT_STATUS": 0,
+    "MAX_VCPUS": MAX_VCPUS,
+    "MAX_VCPU_ID": MAX_VCPUS,
+    "ARM_PSCI_0_2": 1,
+    "ARM_PMU_V3": 1,
+    "IMMEDIATE_EXIT": 1,
+    "ARM_USER_IRQ": 1,
+    "ARM_SYSTEM_SUSPEND": 1,
+    # Accesses whose syndrome says too little would go to userspace: the engine decodes every access.
+    "ARM_NISV_TO_USER": 1,
+}
+_DIST_REGS, _REDIST_REGS = 1, 5
+
+
+class VmOperations(Operations):
+    """Operations on the VM."""
+
+    # The VM
+
+    @operation()
+    async def op_create_vm(self, arguments: Arguments) -> Answer:
+        return {"ret": 0}
+
+    @operation("vcpu", "id")
+    async def op_create_vcpu(self, arguments: Arguments) -> Answer:
+        name = arguments.integer("vcpu")
+        self.handles[name] = self.machine.create_vcpu(arguments.integer("id", name))
+        return {"ret": 0}
+
+    @operation("vcpu", ioctl=False)
+    async def op_close_vcpu(self, arguments: Arguments) -> Answer:
+        self.handle(arguments).closed = True
+        return {"ret": 0}
+
+    @operation("cap", "num", "on")
+    async def op_check_extension(self, arguments: Arguments) -> Answer:
+        capability = arguments.text("cap")
+        if capability not in _CAPABILITIES:
+            raise NotApplicable(f"check_extension: nothing is known of {capability}")
+        return {"ret": _CAPABILITIES[capability]}
+
+    @operation("cap", "num")
+    async def op_enable_cap(self, arguments: Arguments) -> Answer:
+        if arguments.text("cap") != "ARM_SYSTEM_SUSPEND":
+            raise NotApplicable(f"enable_cap: {arguments.text('cap')} cannot be enabled here")
+        self.machine.system_suspend = True
+        return {"ret": 0}
+
+    @operation(ioctl=False)
+    async def op_load_guest(self, arguments: Arguments) -> Answer:
+        self.machine.load(guest()[1])
+        return {"ret": 0}
+
+    @operation("type", "num", "vcpu", "level")
+    async def op_irq_line(self, arguments: Arguments) -> Answer:
+        kind = arguments.number_or_name("type")
+        vcpu, number, level = (arguments.integer(name) for name in ("vcpu", "num", "level"))
+        self.machine.irq_line(kind, vcpu, number, bool(level))
+        return {"ret": 0}
+
+    @operation("ms", ioctl=False)
+    async def op_sleep(self, arguments: Arguments) -> Answer:
+        await self.vm.wait(lambda: False, arguments.integer("ms") * NS_PER_MS)
+        return {"ret": 0}
+
+    # The GIC
+
+    @operation("test")
+    async def op_create_vgic_v3(self, arguments: Arguments) -> Answer:
+        self.machine.create_vgic(3, test=arguments.flag("test"))
+        return {"ret": 0}
+
+    @operation("test")
+    async def op_create_vgic_v2(self, arguments: Arguments) -> Answer:
+        self.machine.create_vgic(2, test=arguments.flag("test"))
+        return {"ret": 0}
+
+    @operation("which", "addr")
+    async def op_vgic_set_addr(self, arguments: Arguments) -> Answer:
+        which = arguments.text("which")
+        if which not in ("dist", "redist"):
+            raise NotApplicable(f"vgic_set_addr: {which} has no address here")
+        self.machine.gic.set_address(which, arguments.integer("addr"), len(self.handles))
+        return {"ret": 0}
+
+    @operation("value")
+    async def op_vgic_set_nr_irqs(self, arguments: Arguments) -> Answer:
+        self.machine.gic.set_interrupts(arguments.integer("value"))
+        return {"ret": 0}
+
+    @operation()
+    async def op_vgic_get_nr_irqs(self, arguments: Arguments) -> Answer:
+        return {"ret": 0, "value": self.machine.gic.interrupts}
+
+    @operation()
+    async def op_vgic_init(self, arguments: Arguments) -> Answer:
+        self.machine.init_vgic()
+        return {"ret": 0}
+
+    @operation("group", "offset", "vcpu")
+    async def op_vgic_reg(self, arguments: Arguments) -> Answer:
+        gic, group, offset = self.machine.gic.gic, arguments.integer("group"), arguments.integer("offset")
+        if group not in (_DIST_REGS, _REDIST_REGS):
+            raise NotApplicable(f"vgic_reg: group {group} cannot be read here")
+        if gic is None or any(self.vm.in_run(handle.vcpu) for handle in self.handles.values()):
+            raise OperationRefused(EBUSY, "the GIC is not initialised, or a vCPU runs")
+        if group == _DIST_REGS:
+            return {"ret": 0, "value": gic.distributor.read(offset, Width.W32)}
+        return {"ret": 0, "value": gic.region.read(arguments.integer("vcpu", 0) * FRAME_SIZE + offset, Width.W32)}
