@@ -162,6 +162,9 @@ static inline void drop_gil(Vcpu *vcpu)
     vcpu->thread = PyEval_SaveThread();
 }
 
+/* entry.c */
+PyObject *avmm_enter(Vcpu *vcpu, uint64_t budget);
+
 /* exceptions.c */
 void avmm_on_exception(void *uc, uint32_t exception, void *vcpu);
 bool avmm_exec_interrupt(void *cpu, int request);

@@ -224,3 +224,15 @@ def test_a_vector_is_where_vbar_says(guest: Guest) -> None:
 def test_mistakes_in_the_options_are_named(arch: str, cpu: str, options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         create_engine(EngineOptions(arch, cpu, HostTime(), options))  # type: ignore[arg-type]
+
+
+def test_an_exception_leaves_the_kick_that_came_with_it(guest: Guest) -> None:
+    def kick_and_fail(call: Hypercall) -> None:
+        guest.vcpu.kick()
+        raise ZeroDivisionError
+
+    guest.trap.on_call = kick_and_fail
+    guest.start(programs.HVC)
+    with pytest.raises(ZeroDivisionError):
+        guest.vcpu.enter(DEADLINE)
+    assert guest.vcpu.enter(DEADLINE) is KICKED
