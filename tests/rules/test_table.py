@@ -173,8 +173,8 @@ async def test_every_reachable_row(scripted_vm, row, slot):
     seen = await _in_state(vm, row.mode, row.asleep, lambda vcpu: _make_and_look(vcpu, make))
     _check(row, seen)
     if seen.acks is not None:
-        await seen.acks
-        assert seen.acks.complete
+        await vm.until(lambda: seen.acks.complete)
+        assert await seen.acks == row.ipi
     if not row.asleep:
         await vm.until(lambda: vm.part().work_done)
 
@@ -187,7 +187,8 @@ async def test_make_request_and_kick_honours_flags_just_so(scripted_vm, row, slo
         vm, row.mode, row.asleep, lambda vcpu: _make_and_look(vcpu, lambda vcpu: vcpu.make_request_and_kick(request))
     )
     _check(row, seen)
-    await seen.acks
+    await vm.until(lambda: seen.acks.complete)
+    assert await seen.acks == row.ipi
 
 
 @pytest.mark.parametrize("flags", FLAGS, ids=FLAG_NAMES.get)
