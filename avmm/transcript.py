@@ -144,7 +144,7 @@ async def replay(case: Case, create: MachineFactory, engine: EngineFactory, depa
     if departure is not None:
         stale = not outcome.disagreements and outcome.verdict is Verdict.AGREES
         outcome.verdict = Verdict.AGREES if stale else Verdict.NOT_APPLICABLE
-        outcome.reason = f"on the list of departures, but agrees: {departure}" if stale else f"departs: {departure}"
+        outcome.reason = f"agrees, though it is on the list of departures: {departure}" if stale else f"departs: {departure}"
     elif outcome.disagreements:
         outcome.verdict = Verdict.DIFFERS
     return outcome

@@ -72,10 +72,10 @@ def lines(outcome: Outcome) -> list[str]:
             f"{outcome.case}: step {one.step} {one.operation}: expected {json.dumps(one.expected)}, got {json.dumps(one.got)}"
             for one in outcome.disagreements
         ]
-    if outcome.reason:
-        said.append(
-            f"{outcome.case}: {outcome.verdict.value if outcome.verdict is not Verdict.AGREES else 'note'}: {outcome.reason}"
-        )
+    if outcome.verdict is Verdict.NOT_APPLICABLE:
+        said.append(f"{outcome.case}: {outcome.verdict.value}: {outcome.reason}")
+    elif outcome.reason:
+        said.append(f"{outcome.case}: {outcome.reason}")
     return said
 
 

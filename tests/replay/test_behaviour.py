@@ -1,0 +1,223 @@
+"""What KVM answers beyond the recorded transcripts, operation by operation, from its documents."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+import pytest
+
+from avmm.errors import NotApplicable
+from avmm_arm64 import create_transcript_machine
+from avmm_arm64.kvm_transcript import KvmTranscript
+from avmm_unicorn import create_engine
+
+MAILBOX = 0x0A00_0000
+Answer = dict[str, object]
+
+
+class Do(Protocol):
+    """Carry out an operation."""
+
+    async def __call__(self, operation: str, **arguments: object) -> Answer: ...
+
+
+@pytest.fixture
+async def do() -> AsyncIterator[Do]:
+    machine: KvmTranscript = create_transcript_machine(create_engine)
+
+    async def perform(operation: str, **arguments: object) -> Answer:
+        return await machine.perform(operation, arguments)
+
+    yield perform
+    await machine.close()
+
+
+async def make(do: Do, program: str, *features: str, vcpus: int = 1, gic: bool = False) -> None:
+    """vCPUs at the start of `program`, with a GIC or without."""
+    for vcpu in range(vcpus):
+        await do("create_vcpu", vcpu=vcpu)
+    await do("load_guest")
+    for vcpu in range(vcpus):
+        assert await do("vcpu_init", vcpu=vcpu, features=["psci_0_2", *features]) == {"ret": 0}
+        await do("set_pc", vcpu=vcpu, program=program)
+    if gic:
+        await add_gic(do)
+
+
+async def add_gic(do: Do) -> None:
+    await do("create_vgic_v3")
+    await do("vgic_set_addr", which="dist", addr=0x0800_0000)
+    await do("vgic_set_addr", which="redist", addr=0x080A_0000)
+    assert await do("vgic_init") == {"ret": 0}
+
+
+def stored(offset: int, value: int, *, level: int = 0) -> Answer:
+    """A run that left for the guest's store of `value`."""
+    mmio = {"addr": MAILBOX + offset, "len": 4, "is_write": 1, "data": value}
+    return {"ret": 0, "exit_reason": "MMIO", "mmio": mmio, "device_irq_level": level}
+
+
+def refused(errno: str) -> Answer:
+    return {"ret": -1, "errno": errno}
+
+
+def failed(errno: str, reason: str = "UNKNOWN", *, level: int = 0) -> Answer:
+    return {"ret": -1, "errno": errno, "exit_reason": reason, "device_irq_level": level}
+
+
+ASLEEP = {"blocked": True, "thread_state": "S"}
+
+
+class TestMmio:
+    async def test_an_exit_at_once_completes_the_access(self, do: Do) -> None:
+        await make(do, "mmio")
+        assert await do("run", vcpu=0) == stored(0, 1)
+        assert await do("get_pc", vcpu=0) == {"ret": 0, "pc_at": "mmio+8"}
+        assert await do("run", vcpu=0, immediate_exit=1) == failed("EINTR", "MMIO")
+        assert await do("get_pc", vcpu=0) == {"ret": 0, "pc_at": "mmio+12"}
+        assert await do("run", vcpu=0, immediate_exit=0) == stored(0, 2)
+
+    async def test_completing_skips_an_instruction_where_the_user_moved_the_program_counter(self, do: Do) -> None:
+        await make(do, "mmio")
+        await do("run", vcpu=0)
+        await do("set_pc", vcpu=0, program="spin")  # of one instruction; behind it waits another program
+        assert await do("run", vcpu=0) == ASLEEP
+        assert await do("stat", vcpu=0, name="wfi_exit_stat") == {"ret": 0, "value": 1}
+
+    async def test_moved_after_that_it_skips_nothing(self, do: Do) -> None:
+        await make(do, "mmio")
+        await do("run", vcpu=0)
+        await do("run", vcpu=0, immediate_exit=1)
+        await do("set_pc", vcpu=0, program="mmio")
+        assert await do("run", vcpu=0, immediate_exit=0) == stored(0, 1)
+
+    async def test_wfe_never_sleeps(self, do: Do) -> None:
+        await make(do, "wfe")
+        assert await do("run", vcpu=0) == stored(0, 1)
+        assert await do("run", vcpu=0) == stored(0, 2)
+
+
+class TestPsci:
+    async def test_cpu_on_tells_who_is_on(self, do: Do) -> None:
+        await make(do, "cpu_on", "power_off", vcpus=2)
+        await do("set_mp_state", vcpu=0, value=0)
+        assert [await do("run", vcpu=0) for _ in range(5)] == [
+            stored(0, 0),
+            stored(4, 0xFFFF_FFFC),  # ALREADY_ON
+            stored(8, 0xFFFF_FFFC),
+            stored(0xC, 0xFFFF_FFFE),  # INVALID_PARAMETERS
+            stored(0x10, 0),  # AFFINITY_INFO: on
+        ]
+
+    async def test_a_reset_stops_every_vcpu(self, do: Do) -> None:
+        await make(do, "reset", vcpus=2)
+        answer = await do("run", vcpu=1)
+        assert answer["system_event"] == {"type": 2, "flags": 0}
+        assert [await do("get_mp_state", vcpu=vcpu) for vcpu in (0, 1)] == [{"ret": 0, "value": 5}] * 2
+        assert await do("run", vcpu=0) == ASLEEP
+
+    async def test_a_suspended_vcpu_wakes_for_an_interrupt_and_leaves(self, do: Do) -> None:
+        await make(do, "mmio")
+        await do("set_mp_state", vcpu=0, value=10)
+        assert await do("run", vcpu=0) == ASLEEP
+        await do("irq_line", type="cpu", vcpu=0, num=0, level=1)
+        answer = await do("join", vcpu=0)
+        assert (answer["exit_reason"], answer["system_event"]) == ("SYSTEM_EVENT", {"type": 4, "flags": 0})
+        assert await do("get_pc", vcpu=0) == {"ret": 0, "pc_at": "mmio+0"}
+        await do("set_mp_state", vcpu=0, value=0)
+        assert await do("run", vcpu=0) == stored(0, 1)
+
+    async def test_the_other_vcpu_runs_on_while_one_spins(self, do: Do) -> None:
+        await make(do, "spin", vcpus=2)
+        await do("run_async", vcpu=0)
+        await do("set_pc", vcpu=1, program="mmio")
+        assert await do("run", vcpu=1) == stored(0, 1)
+        assert await do("thread_state", vcpu=0) == {"ret": 0, "thread_state": "R"}
+
+
+class TestLines:
+    @pytest.mark.parametrize(("program", "level"), [("vtimer_nogic", 1), ("ptimer_nogic", 2)])
+    async def test_without_gic_the_user_is_told_of_a_timer(self, do: Do, program: str, level: int) -> None:
+        await make(do, program)
+        assert await do("run", vcpu=0) == failed("EINTR", "INTR", level=level)
+        assert await do("run", vcpu=0, timeout_ms=100) == ASLEEP, "told once, it is for the user to drive the pin"
+        await do("irq_line", type="cpu", vcpu=0, num=0, level=1)
+        assert await do("join", vcpu=0) == stored(0x90, 5, level=level)
+
+    async def test_a_pulse_on_a_private_interrupt_is_lost(self, do: Do) -> None:
+        await make(do, "gic_ready_wait", gic=True)
+        assert await do("run", vcpu=0) == stored(0, 0x600D)
+        await do("irq_line", type="ppi", vcpu=0, num=20, level=1)
+        await do("irq_line", type="ppi", vcpu=0, num=20, level=0)
+        assert await do("run", vcpu=0, timeout_ms=100) == ASLEEP
+
+    async def test_without_gic_there_are_no_gic_registers(self, do: Do) -> None:
+        await make(do, "sgi1")
+        assert await do("run", vcpu=0, timeout_ms=100) == {"blocked": True, "thread_state": "R"}, "its vectors are nowhere"
+
+    async def test_lines_go_by_the_id_of_a_vcpu(self, do: Do) -> None:
+        await do("create_vcpu", vcpu=0, id=7)
+        assert await do("irq_line", type="cpu", vcpu=7, num=0, level=1) == {"ret": 0}
+        assert await do("irq_line", type="cpu", vcpu=0, num=0, level=1) == refused("EINVAL")
+
+
+class TestGic:
+    async def test_vcpus_cannot_come_after_it_is_initialised(self, do: Do) -> None:
+        await make(do, "mmio", gic=True)
+        assert await do("create_vcpu", vcpu=1) == refused("EBUSY")
+
+    async def test_ids_are_unique_and_bounded(self, do: Do) -> None:
+        assert await do("create_vcpu", vcpu=0, id=511) == {"ret": 0}
+        assert await do("create_vcpu", vcpu=1, id=511) == refused("EEXIST")
+        assert await do("create_vcpu", vcpu=1, id=512) == refused("EINVAL")
+
+    async def test_an_address_is_set_once_and_aligned(self, do: Do) -> None:
+        await do("create_vgic_v3")
+        assert await do("vgic_set_addr", which="dist", addr=0x0800_1000) == refused("EINVAL")
+        assert await do("vgic_set_addr", which="dist", addr=1 << 40) == refused("E2BIG")
+        assert await do("vgic_set_addr", which="dist", addr=0x0800_0000) == {"ret": 0}
+        assert await do("vgic_set_addr", which="dist", addr=0x0801_0000) == refused("EEXIST")
+
+    async def test_places_that_overlap_fail_the_first_run_and_end_the_vm(self, do: Do) -> None:
+        await make(do, "mmio")
+        await do("create_vgic_v3")
+        await do("vgic_set_addr", which="dist", addr=0x0800_0000)
+        await do("vgic_set_addr", which="redist", addr=0x0800_0000)
+        await do("vgic_init")
+        assert await do("run", vcpu=0) == failed("EINVAL")
+        assert await do("run", vcpu=0) == failed("EIO")
+        assert await do("get_attr", vcpu=0, group="TIMER_CTRL", attr="TIMER_IRQ_VTIMER") == refused("EIO")
+
+    async def test_its_operations_need_it(self, do: Do) -> None:
+        assert await do("vgic_init") == refused("ENXIO")
+
+
+class TestStolenTime:
+    async def test_the_address_is_chosen_once_in_memory(self, do: Do) -> None:
+        await make(do, "mmio")
+        where = {"vcpu": 0, "group": "PVTIME_CTRL", "attr": "IPA", "size": 8}
+        assert await do("set_attr", value=0x4000_1001, **where) == refused("EINVAL")
+        assert await do("set_attr", value=0x7000_0000, **where) == refused("EINVAL")
+        assert await do("set_attr", value=0x4000_1000, **where) == {"ret": 0}
+        assert await do("set_attr", value=0x4000_1000, **where) == refused("EEXIST")
+        assert await do("get_attr", **where) == {"ret": 0, "value": 0x4000_1000}
+
+
+@pytest.mark.parametrize(
+    ("operation", "arguments"),
+    [
+        ("teleport", {}),
+        ("create_vcpu", {"vcpu": 0, "colour": "red"}),
+        ("create_vcpu", {"vcpu": "first"}),
+        ("run", {"vcpu": 3}),
+        ("check_extension", {"cap": "TELEPORT"}),
+        ("enable_cap", {"cap": "TELEPORT"}),
+        ("vgic_set_addr", {"which": "its", "addr": 0}),
+        ("join_attr", {}),
+    ],
+)
+async def test_what_does_not_exist_is_said_to(do: Do, operation: str, arguments: Answer) -> None:
+    await do("create_vgic_v3")
+    with pytest.raises(NotApplicable):
+        await do(operation, **arguments)

@@ -1,0 +1,150 @@
+"""`avmm replay`: what it prints and what it exits with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+
+from avmm.cli.main import main
+
+CREATED = [{"op": "create_vm", "expect": {"ret": 0}}, {"op": "create_vcpu", "vcpu": 0, "expect": {"ret": 0}}]
+GET = {"op": "get_attr", "vcpu": 0, "group": "TIMER_CTRL", "attr": "TIMER_IRQ_VTIMER"}
+AGREES = {"id": "agrees", "steps": [*CREATED, {**GET, "expect": {"ret": 0, "value": 27}, "probe": True}]}
+DIFFERS = {"id": "differs", "steps": [*CREATED, {**GET, "expect": {"ret": 0, "value": 28}}]}
+UNKNOWN = {"id": "unknown", "steps": [*CREATED, {"op": "teleport", "expect": {"ret": 0}}]}
+
+
+class Replay:
+    """The command on a file of cases, and what it said."""
+
+    def __init__(self, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self._path, self._capsys = path, capsys
+        self.status = -1
+        self.out: list[str] = []
+        self.err = ""
+
+    def __call__(self, cases: object, *options: str, departures: str | None = None) -> Replay:
+        file = self._path / "cases.json"
+        file.write_text(cases if isinstance(cases, str) else json.dumps(cases))
+        if departures is not None:
+            (self._path / "departures.toml").write_text(departures)
+            options = (*options, "--departures", str(self._path / "departures.toml"))
+        self.status = main(["replay", str(file), *options])
+        said = self._capsys.readouterr()
+        self.out, self.err = said.out.splitlines(), said.err
+        return self
+
+
+@pytest.fixture
+def replay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Replay]:
+    before = structlog.get_config()
+    yield Replay(tmp_path, capsys)
+    structlog.configure(**before)
+
+
+def test_agreement_is_one_line(replay: Replay) -> None:
+    replay([AGREES])
+    assert replay.out == ["1 cases: 1 agree, 0 differ, 0 not applicable"]
+    assert replay.status == 0
+
+
+def test_every_disagreement_is_a_line(replay: Replay) -> None:
+    replay([AGREES, DIFFERS])
+    assert replay.out == [
+        'differs: step 3 get_attr: expected {"ret": 0, "value": 28}, got {"ret": 0, "value": 27}',
+        "2 cases: 1 agree, 1 differ, 0 not applicable",
+    ]
+    assert replay.status == 1
+
+
+def test_nothing_is_skipped_in_silence(replay: Replay) -> None:
+    replay([UNKNOWN, {"id": "argument", "steps": [{"op": "create_vm", "size": 3, "expect": {"ret": 0}}]}])
+    assert replay.out == [
+        "unknown: not applicable: step 3: there is no operation 'teleport'",
+        "argument: not applicable: step 1: create_vm has no argument 'size'",
+        "2 cases: 0 agree, 0 differ, 2 not applicable",
+    ]
+    assert replay.status == 0
+
+
+def test_a_case_that_differs_before_it_is_not_applicable_differs(replay: Replay) -> None:
+    replay([{"id": "both", "steps": [*DIFFERS["steps"], *UNKNOWN["steps"][2:]]}])
+    assert replay.out[-1] == "1 cases: 0 agree, 1 differ, 0 not applicable"
+    assert replay.status == 1
+
+
+def test_departures_have_reasons(replay: Replay) -> None:
+    replay([AGREES, DIFFERS], departures='"differs" = "on purpose"\n"agrees" = "not any more"')
+    assert replay.out == [
+        "agrees: agrees, though it is on the list of departures: not any more",
+        "differs: not applicable: departs: on purpose",
+        "2 cases: 1 agree, 0 differ, 1 not applicable",
+    ]
+    assert replay.status == 0
+
+
+def test_json(replay: Replay) -> None:
+    replay([AGREES, DIFFERS, UNKNOWN], "--json")
+    report = json.loads("\n".join(replay.out))
+    assert {key: report[key] for key in ("cases", "agrees", "differs", "not_applicable")} == {
+        "cases": 3,
+        "agrees": 1,
+        "differs": 1,
+        "not_applicable": 1,
+    }
+    differing, unknown = report["outcomes"]
+    assert differing["disagreements"] == [
+        {"step": 3, "operation": "get_attr", "expected": {"ret": 0, "value": 28}, "got": {"ret": 0, "value": 27}}
+    ]
+    assert (unknown["verdict"], unknown["reason"]) == ("not applicable", "step 3: there is no operation 'teleport'")
+    assert replay.status == 1
+
+
+@pytest.mark.parametrize(
+    ("cases", "complaint"),
+    [
+        ("nonsense", "cases.json: is not JSON"),
+        ({"id": "one"}, "cases.json: is not a list of cases"),
+        ([3], "cases.json: case 1: is not an object"),
+        ([{"steps": []}], "cases.json: case 1: is not an object"),
+        ([AGREES, {"id": "x", "steps": [{"op": "create_vm"}]}], "cases.json: case 2: step 1: is not an object"),
+        ([AGREES, AGREES], "two cases have the id agrees"),
+    ],
+)
+def test_a_file_that_is_not_in_the_format_is_one_line(replay: Replay, cases: object, complaint: str) -> None:
+    replay(cases)
+    assert replay.status == 1
+    assert replay.out == []
+    assert complaint in replay.err
+    assert replay.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("departures", "complaint"),
+    [
+        ("nonsense", "departures.toml: is not TOML"),
+        ('"agrees" = 3', "departures.toml: agrees: a departure needs a reason"),
+        ('"agrees" = " "', "departures.toml: agrees: a departure needs a reason"),
+        ('"nobody" = "why"', "departures.toml: nobody: there is no such case"),
+    ],
+)
+def test_so_is_a_list_of_departures(replay: Replay, departures: str, complaint: str) -> None:
+    replay([AGREES], departures=departures)
+    assert replay.status == 1
+    assert complaint in replay.err
+    assert replay.err.count("\n") == 1
+
+
+def test_a_file_that_is_not_there(replay: Replay, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay", str(tmp_path / "none.json")]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_an_architecture_that_replays_nothing(replay: Replay) -> None:
+    replay([AGREES], "--arch", "none")
+    assert replay.status == 1
+    assert replay.err.startswith("avmm: arch none")
