@@ -341,6 +341,37 @@ MUTANTS = [
         "                pass  # our turn came together",
         (CORE + "test_slot.py",),
     ),
+    Mutant(
+        "a timer left by its predecessor puts a vCPU out",
+        SLOT,
+        "        if self._clock.now_ns() < due_ns:",
+        "        if False:",
+        (CORE + "test_slot.py",),
+    ),
+    Mutant(
+        "a vCPU is charged for its predecessor's time",
+        SLOT,
+        "        self._entered_ns = self._clock.now_ns()  # until it enters",
+        "        pass  # until it enters",
+        (CORE + "test_slot.py",),
+    ),
+    Mutant(
+        "a kick forgotten at the entry is not planned anew",
+        SLOT,
+        "        if self._waiters:\n            self._wanted(self._waiters[0][0])\n        os.eventfd_write",
+        "        os.eventfd_write",
+        (CORE + "test_slot.py",),
+    ),
+    # Virtual time.
+    Mutant("virtual time jumps during a pause", IDLE, "vcpu.asleep and not vcpu.paused", "vcpu.asleep", (POWER,)),
+    Mutant(
+        "virtual time stops at a timer that wakes nobody",
+        IDLE,
+        "                self.sleeps()  # that timer",
+        "                pass  # that timer",
+        (CORE + "test_clock.py",),
+    ),
+    Mutant("virtual time jumps while a vCPU runs", IDLE, "all(vcpu.asleep and", "any(vcpu.asleep and", (CORE + "test_clock.py",)),
     # The engine.
     Mutant(
         "kicks are not sticky",

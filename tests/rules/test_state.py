@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
-from collections.abc import Iterator
-
-import pytest
 
 from avmm import KickAction
 from avmm.testing import Spin, ToyRequest, in_thread
 
 WORK = ToyRequest.WORK
 ROUNDS = 100_000
-
-
-@pytest.fixture
-def eager_threads() -> Iterator[None]:
-    """Threads take turns as often as they can."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(interval)
 
 
 async def test_r37_r38_r39_the_state_read_is_never_older_than_the_request(scripted_vm, eager_threads):
