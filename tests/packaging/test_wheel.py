@@ -38,6 +38,7 @@ def test_it_holds_the_packages_their_types_and_their_licences(wheel: Path) -> No
         *(path.parent.name for folder in ("arch", "plugins") for path in ROOT.glob(f"{folder}/*/__init__.py")),
     }
     assert {f"{top}/py.typed" for top in tops} <= set(names)
+    assert "avmm_arm64/kvm_guest.json" in names
     assert {name.split("licenses/")[-1] for name in names if "licenses/" in name} == {"LICENSE", "plugins/avmm_unicorn/LICENSE"}
     assert any(name.startswith("avmm_unicorn/_native.") and name.endswith(".so") for name in names)
     assert not [name for name in names if name.endswith((".c", ".h"))]
