@@ -1,0 +1,239 @@
+"""What every engine promises."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from enum import Enum
+
+import pytest
+
+from avmm.engine import Hypercall, VcpuEngine
+from avmm.exits import BudgetExhausted, Halted, Kicked
+from avmm.testing.vm import WATCHDOG_S
+
+MMIO_ADDRESS = 0x1000_0000
+"""Where the guest of `Guest.MMIO` finds registers, in guest physical address space."""
+
+
+class Guest(Enum):
+    """The guests an engine's author writes in the engine's instruction set, for the contract to run."""
+
+    SPIN = "spin"
+    """Execute instructions for ever, touching nothing."""
+    HALT = "halt"
+    """Wait for an interrupt, again and again."""
+    MMIO = "mmio"
+    """Again and again: read 4 bytes at MMIO_ADDRESS, write that plus 1 as 4 bytes to MMIO_ADDRESS + 4."""
+    HYPERCALL = "hypercall"
+    """Again and again: a hypercall with immediate 0."""
+
+
+class RecordedTraps:
+    """Traps that record what comes, and do what a test wants."""
+
+    def __init__(self) -> None:
+        self.accesses: list[tuple[str, int, int, int]] = []
+        """(`read` or `write`, address, width, value)."""
+        self.threads: set[int] = set()
+        self.value = 41
+        """What a read returns."""
+        self.on_access: list[object] = []
+        """Exceptions to raise, or callables to call, one an access; then none."""
+        self.calls = 0
+
+    def _access(self, kind: str, address: int, width: int, value: int) -> None:
+        self.accesses.append((kind, address, width, value))
+        self.threads.add(threading.get_ident())
+        if self.on_access:
+            action = self.on_access.pop(0)
+            if isinstance(action, BaseException):
+                raise action
+            if callable(action):
+                action()
+
+    def mmio_read(self, address: int, width: int) -> int:
+        self._access("read", address, width, self.value)
+        return self.value
+
+    def mmio_write(self, address: int, width: int, value: int) -> None:
+        self._access("write", address, width, value)
+
+    def hypercall(self, call: Hypercall) -> None:
+        self.calls += 1
+        self._access("call", call.immediate, 0, call.argument(0))
+
+    def tlb_flush_all(self) -> None:
+        pass
+
+
+class EngineContract:
+    """Derive from it, call the class `Test...`, and define `make_vcpu`."""
+
+    exact_budgets = True
+    """The engine's own `exact_budgets`."""
+    register = "x5"
+    """A general register that can be read and written."""
+    kicks = 500
+    """How many kicks race with entries."""
+
+    def make_vcpu(self, guest: Guest, traps: RecordedTraps) -> VcpuEngine:
+        """A vCPU that is ready to run `guest`, made anew."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def traps(self) -> RecordedTraps:
+        return RecordedTraps()
+
+    @pytest.fixture
+    def vcpus(self, traps: RecordedTraps) -> Iterator[_Vcpus]:
+        vcpus = _Vcpus(self, traps)
+        yield vcpus
+        for vcpu in vcpus.made:
+            vcpu.close()
+
+    def test_a_kick_before_the_entry_ends_it_before_the_first_instruction(self, vcpus: _Vcpus, traps: RecordedTraps) -> None:
+        vcpu = vcpus(Guest.MMIO)
+        vcpu.kick()
+        assert isinstance(vcpu.enter(), Kicked)
+        assert traps.accesses == []
+
+    def test_a_kick_ends_one_entry(self, vcpus: _Vcpus) -> None:
+        vcpu = vcpus(Guest.HALT)
+        for _ in range(3):
+            vcpu.kick()  # the same kick, again and again
+        assert isinstance(vcpu.enter(), Kicked)
+        assert isinstance(vcpu.enter(), Halted)
+
+    def test_clear_kick_drops_a_latched_kick(self, vcpus: _Vcpus) -> None:
+        vcpu = vcpus(Guest.HALT)
+        vcpu.kick()
+        vcpu.clear_kick()
+        assert isinstance(vcpu.enter(), Halted)
+        vcpu.clear_kick()
+        vcpu.kick()
+        assert isinstance(vcpu.enter(), Kicked)
+
+    def test_a_halt_lets_the_guest_go_on_behind_it(self, vcpus: _Vcpus) -> None:
+        vcpu = vcpus(Guest.HALT)
+        for _ in range(5):
+            assert vcpu.enter() == Halted()
+
+    def test_no_kick_is_lost_however_it_races_with_the_entry(self, vcpus: _Vcpus) -> None:
+        """A lost one would leave the guest running for ever."""
+        vcpu = vcpus(Guest.SPIN)
+        ready, watchdog = threading.Semaphore(0), threading.Timer(WATCHDOG_S, vcpu.kick)
+        watchdog.daemon = True
+        watchdog.start()
+
+        def kicker() -> None:
+            for _ in range(self.kicks):
+                ready.acquire()
+                vcpu.kick()
+
+        thread = threading.Thread(target=kicker)
+        thread.start()
+        for _ in range(self.kicks):
+            ready.release()
+            assert isinstance(vcpu.enter(), Kicked)
+        thread.join()
+        assert watchdog.is_alive(), "a kick was lost"
+        watchdog.cancel()
+        vcpu.clear_kick()
+
+    def test_a_kick_from_a_trap_ends_the_entry_or_the_next(self, vcpus: _Vcpus, traps: RecordedTraps) -> None:
+        vcpu = vcpus(Guest.MMIO)
+        traps.on_access.append(vcpu.kick)
+        assert isinstance(vcpu.enter(), Kicked)
+        assert 1 <= len(traps.accesses) <= 2
+        vcpu.kick()
+        assert isinstance(vcpu.enter(), Kicked)
+
+    def test_traps_come_in_place_with_address_width_and_value(self, vcpus: _Vcpus, traps: RecordedTraps) -> None:
+        vcpu = vcpus(Guest.MMIO)
+        traps.on_access = [None, vcpu.kick]
+        assert isinstance(vcpu.enter(), Kicked)
+        assert traps.accesses[:2] == [("read", MMIO_ADDRESS, 4, 41), ("write", MMIO_ADDRESS + 4, 4, 42)]
+        assert traps.threads == {threading.get_ident()}
+
+    def test_what_a_trap_raises_comes_out_and_the_vcpu_can_be_entered_again(self, vcpus: _Vcpus, traps: RecordedTraps) -> None:
+        vcpu = vcpus(Guest.MMIO)
+        traps.on_access.append(ZeroDivisionError("in the trap"))
+        with pytest.raises(ZeroDivisionError, match="in the trap"):
+            vcpu.enter()
+        vcpu.kick()
+        assert isinstance(vcpu.enter(), Kicked)
+
+    def test_hypercalls_reach_their_handler(self, vcpus: _Vcpus, traps: RecordedTraps) -> None:
+        vcpu = vcpus(Guest.HYPERCALL)
+        traps.on_access = [None, None, vcpu.kick]
+        assert isinstance(vcpu.enter(), Kicked)
+        assert traps.calls >= 3
+
+    @pytest.mark.parametrize("budget", [1, 100, 12_345])
+    def test_a_budget_ends_the_entry(self, vcpus: _Vcpus, budget: int) -> None:
+        vcpu = vcpus(Guest.SPIN)
+        vcpu.count_instructions(True)  # noqa: FBT003 - the contract's own signature
+        for entry in range(1, 4):
+            assert isinstance(vcpu.enter(budget), BudgetExhausted)
+            if self.exact_budgets:
+                assert vcpu.instructions == entry * budget
+            else:
+                assert vcpu.instructions >= entry * budget
+
+    def test_a_kick_comes_before_a_budget(self, vcpus: _Vcpus) -> None:
+        vcpu = vcpus(Guest.SPIN)
+        vcpu.kick()
+        assert isinstance(vcpu.enter(1000), Kicked)
+        assert isinstance(vcpu.enter(1000), BudgetExhausted)
+
+    def test_instructions_are_counted_only_when_asked_for(self, vcpus: _Vcpus) -> None:
+        vcpu = vcpus(Guest.HALT)
+        vcpu.enter()
+        assert vcpu.instructions == 0
+        vcpu.count_instructions(True)  # noqa: FBT003
+        vcpu.enter()
+        counted = vcpu.instructions
+        assert counted > 0
+        vcpu.count_instructions(False)  # noqa: FBT003
+        vcpu.enter()
+        assert vcpu.instructions == counted
+
+    def test_registers(self, vcpus: _Vcpus) -> None:
+        vcpu = vcpus(Guest.HALT)
+        vcpu.write_register(self.register, 0x1234_5678_9ABC_DEF0)
+        assert vcpu.read_register(self.register) == 0x1234_5678_9ABC_DEF0
+        vcpu.enter()
+        assert vcpu.read_register(self.register) == 0x1234_5678_9ABC_DEF0
+        for name in ("no_such_register", self.register.upper()):
+            with pytest.raises(KeyError):
+                vcpu.read_register(name)
+            with pytest.raises(KeyError):
+                vcpu.write_register(name, 0)
+
+    def test_a_reset_keeps_latched_kicks(self, vcpus: _Vcpus) -> None:
+        vcpu = vcpus(Guest.HALT)
+        vcpu.kick()
+        vcpu.reset()
+        assert isinstance(vcpu.enter(), Kicked)
+
+    def test_what_may_be_called_outside_the_guest(self, vcpus: _Vcpus, traps: RecordedTraps) -> None:
+        vcpu = vcpus(Guest.MMIO)
+        for level in (True, True, False):
+            vcpu.set_irq_line(level)
+        vcpu.flush_tlb()
+        traps.on_access = [lambda: vcpu.set_irq_line(False), vcpu.kick]
+        assert isinstance(vcpu.enter(), Kicked)
+
+
+class _Vcpus:
+    """Makes the vCPUs of one test."""
+
+    def __init__(self, contract: EngineContract, traps: RecordedTraps) -> None:
+        self._contract, self._traps = contract, traps
+        self.made: list[VcpuEngine] = []
+
+    def __call__(self, guest: Guest) -> VcpuEngine:
+        vcpu = self._contract.make_vcpu(guest, self._traps)
+        self.made.append(vcpu)
+        return vcpu
