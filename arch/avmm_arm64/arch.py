@@ -18,9 +18,21 @@ from avmm.plugin import (
 )
 from avmm_arm64.attributes import TimerAttributes, VcpuAttributes
 from avmm_arm64.fdt import Board, build_fdt
-from avmm_arm64.gic import Gic
+from avmm_arm64.gic import Gic, GicV2
+from avmm_arm64.gic.gicv2 import MAX_VCPUS as MAX_VCPUS_GICV2
 from avmm_arm64.interrupt_claims import FIRST_SPI, Claims
-from avmm_arm64.layout import COUNTER_HZ, GICD_BASE, GICR_BASE, MAX_RAM, MAX_VCPUS, RAM_BASE, SPI_COUNT, Places, affinity
+from avmm_arm64.layout import (
+    COUNTER_HZ,
+    GICC_BASE,
+    GICD_BASE,
+    GICR_BASE,
+    MAX_RAM,
+    MAX_VCPUS,
+    RAM_BASE,
+    SPI_COUNT,
+    Places,
+    affinity,
+)
 from avmm_arm64.pmu_attributes import PmuAttributes, PmuState
 from avmm_arm64.psci import Psci
 from avmm_arm64.requests import ArmRequest
@@ -33,9 +45,11 @@ _PAGE = 4096
 _MAX_FDT = 2 << 20
 """Linux, Documentation/arch/arm64/booting.rst: the device tree is 8-byte aligned and no larger than 2 MiB."""
 
+_IRQCHIPS: Mapping[str, type[Gic] | type[GicV2]] = {"": Gic, "gicv3": Gic, "3": Gic, "gicv2": GicV2, "2": GicV2}
+
 
 class Arm64(Arch):
-    """A machine in the shape of QEMU's `virt`, with a GICv3 and EL1 as the highest exception level."""
+    """A machine in the shape of QEMU's `virt`, with a GICv3 or a GICv2 and EL1 as the highest exception level."""
 
     name = "arm64"
     requests = ArmRequest
@@ -51,10 +65,15 @@ class Arm64(Arch):
         self.attributes = VcpuAttributes(timers, PmuAttributes(claims, lambda: timers.immutable))
         self._places = Places(options.memory_bytes)
         self._vcpus: list[Arm64Vcpu] = []
-        self.gic = Gic([affinity(index) for index in range(options.vcpus)], self._drive_irq)
-        self.irq_chip = self.gic
+        self.gic: Gic | GicV2
+        if _IRQCHIPS[options.irqchip] is GicV2:
+            self.gic = GicV2(options.vcpus, self._drive_irq)
+            vm.bus.add(GICC_BASE, self.gic.region, "gicc")
+        else:
+            self.gic = Gic([affinity(index) for index in range(options.vcpus)], self._drive_irq)
+            vm.bus.add(GICR_BASE, self.gic.region, "gicr")
         vm.bus.add(GICD_BASE, self.gic.distributor, "gicd")
-        vm.bus.add(GICR_BASE, self.gic.region, "gicr")
+        self.irq_chip = self.gic
         self._psci = Psci(self._vcpus, vm.system_event)
         # Both counters start near zero with the VM.
         offset = SystemCounter(vm.clock, COUNTER_HZ).raw()
@@ -98,7 +117,8 @@ class Arm64(Arch):
         initrd = _read_initrd(image)
         # At the top: the device tree, and the initrd below it, a page each at least. Both sizes are known once the tree is
         # built with any initrd address of the right width.
-        board = Board(self._options.cpu, len(self._vcpus), self._options.memory_bytes, self.timer_ppis, tuple(devices))
+        gicv2 = isinstance(self.gic, GicV2)
+        board = Board(self._options.cpu, len(self._vcpus), self._options.memory_bytes, self.timer_ppis, tuple(devices), gicv2)
         size = len(build_fdt(board, image.command_line, (RAM_BASE, ram_end) if initrd else None))
         fdt_address = (ram_end - size) & -_PAGE
         initrd_address = (fdt_address - len(initrd)) & -_PAGE
@@ -128,10 +148,11 @@ def _check(options: ArchOptions) -> None:
     """ConfigError for a machine that does not exist."""
     if options.cpu not in CPU_MODELS:
         raise ConfigError(f"{options.cpu!r} is not one of {', '.join(CPU_MODELS)}", key="cpu")
-    if options.irqchip not in ("", "gicv3"):
-        raise ConfigError(f"{options.irqchip!r} is not one of gicv3", key="irqchip")
-    if not 1 <= options.vcpus <= MAX_VCPUS:
-        raise ConfigError(f"{options.vcpus} is not from 1 to {MAX_VCPUS}", key="vcpus")
+    if options.irqchip not in _IRQCHIPS:
+        raise ConfigError(f"{options.irqchip!r} is not one of gicv3 (or 3), gicv2 (or 2)", key="irqchip")
+    most = MAX_VCPUS_GICV2 if _IRQCHIPS[options.irqchip] is GicV2 else MAX_VCPUS
+    if not 1 <= options.vcpus <= most:
+        raise ConfigError(f"{options.vcpus} is not from 1 to {most}", key="vcpus")
     if options.memory_bytes > MAX_RAM:
         raise ConfigError(f"{options.memory_bytes} bytes are more than {MAX_RAM >> 30}G", key="memory")
 

@@ -8,7 +8,7 @@ import fdt
 
 from avmm.plugin import DevicePlace
 from avmm_arm64.gic.redistributor import FRAME_SIZE
-from avmm_arm64.layout import GICD_BASE, GICR_BASE, RAM_BASE, UART_CLOCK_HZ, VIRTIO_STRIDE, affinity
+from avmm_arm64.layout import GICC_BASE, GICD_BASE, GICR_BASE, RAM_BASE, UART_CLOCK_HZ, VIRTIO_STRIDE, affinity
 from avmm_arm64.timer import TimerPpis
 
 _GIC_PHANDLE, _CLOCK_PHANDLE = 1, 2
@@ -28,6 +28,8 @@ class Board:
     memory_bytes: int
     ppis: TimerPpis
     devices: tuple[DevicePlace, ...]
+    gicv2: bool = False
+    """The interrupt controller is a GICv2, not a GICv3."""
 
 
 def build_fdt(board: Board, command_line: str, initrd: tuple[int, int] | None) -> bytes:
@@ -48,9 +50,9 @@ def build_fdt(board: Board, command_line: str, initrd: tuple[int, int] | None) -
     _strings(psci, "compatible", "arm,psci-1.0", "arm,psci-0.2")
     _strings(psci, "method", "hvc")
     root.append(psci)
-    root.append(_timer(board.ppis))
+    root.append(_timer(board))
     root.append(_clock())
-    root.append(_gic(board.vcpus))
+    root.append(_gicv2() if board.gicv2 else _gicv3(board.vcpus))
     for place in board.devices:
         root.append(_device(place))
     blob: bytes = tree.to_dtb(version=17)
@@ -104,13 +106,16 @@ def _cpus(board: Board) -> fdt.Node:
     return cpus
 
 
-def _timer(ppis: TimerPpis) -> fdt.Node:
+def _timer(board: Board) -> fdt.Node:
     """In the binding's order: secure physical, physical, virtual, hypervisor."""
+    ppis = board.ppis
+    # A GICv2's private interrupts say which vCPUs have them.
+    flags = _LEVEL_HIGH | ((1 << board.vcpus) - 1 << 8 if board.gicv2 else 0)
     node = fdt.Node("timer")
     _strings(node, "compatible", "arm,armv8-timer")
     cells: list[int] = []
     for intid in (_SECURE_PHYSICAL_PPI, ppis.physical, ppis.virtual, _HYP_PPI):
-        cells += (_PPI, intid - 16, _LEVEL_HIGH)
+        cells += (_PPI, intid - 16, flags)
     _words(node, "interrupts", *cells)
     node.append(fdt.Property("always-on"))
     return node
@@ -126,13 +131,22 @@ def _clock() -> fdt.Node:
     return node
 
 
-def _gic(vcpus: int) -> fdt.Node:
-    node = _node(f"interrupt-controller@{GICD_BASE:x}", reg=(GICD_BASE, 0x10000, GICR_BASE, vcpus * FRAME_SIZE))
-    _strings(node, "compatible", "arm,gic-v3")
+def _gicv3(vcpus: int) -> fdt.Node:
+    node = _gic("arm,gic-v3", (GICD_BASE, 0x10000, GICR_BASE, vcpus * FRAME_SIZE))
+    _words(node, "#redistributor-regions", 1)
+    return node
+
+
+def _gicv2() -> fdt.Node:
+    return _gic("arm,cortex-a15-gic", (GICD_BASE, 0x1000, GICC_BASE, 0x2000))
+
+
+def _gic(compatible: str, reg: tuple[int, ...]) -> fdt.Node:
+    node = _node(f"interrupt-controller@{GICD_BASE:x}", reg=reg)
+    _strings(node, "compatible", compatible)
     node.append(fdt.Property("interrupt-controller"))
     _words(node, "#interrupt-cells", 3)
     _words(node, "#address-cells", 0)
-    _words(node, "#redistributor-regions", 1)
     _words(node, "phandle", _GIC_PHANDLE)
     return node
 

@@ -7,6 +7,7 @@ from typing import Final
 from avmm.plugin import ConfigError, DevicePlace
 
 GICD_BASE: Final = 0x0800_0000
+GICC_BASE: Final = 0x0801_0000
 GICR_BASE: Final = 0x080A_0000
 UART_BASE: Final = 0x0900_0000
 UART_SPI: Final = 1

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from avmm.plugin import DeviceLock, ExitReason, SystemRegister, Undefined
-from avmm_arm64.gic import CpuInterface, Gic
+from avmm_arm64.gic import CpuInterface, Gic, GicV2
 from avmm_arm64.gic.cpu_interface import SRE
 from avmm_arm64.layout import COUNTER_HZ
 from avmm_arm64.timer import Timer, VcpuTimers
@@ -114,13 +114,15 @@ class _Table:
         return locked
 
 
-def system_registers(vcpu: Owner, cpu: str, gic: Gic, lock: DeviceLock) -> list[SystemRegister]:
-    """All registers of one vCPU of model `cpu`."""
+def system_registers(vcpu: Owner, cpu: str, gic: Gic | GicV2, lock: DeviceLock) -> list[SystemRegister]:
+    """All registers of one vCPU of model `cpu`. With a GICv2 there is no GIC among them."""
     table = _Table(lock, vcpu.exits_by_reason)
     table.constant("MPIDR_EL1", (3, 0, 0, 0, 5), vcpu.mpidr)
-    table.constant("ID_AA64PFR0_EL1", (3, 0, 0, 4, 0), _ID_AA64PFR0[cpu])
+    gicv3 = isinstance(gic, Gic)
+    table.constant("ID_AA64PFR0_EL1", (3, 0, 0, 4, 0), _ID_AA64PFR0[cpu] & ~(0 if gicv3 else _ID_AA64PFR0_GICV3))
     table.constant("ID_AA64DFR0_EL1", (3, 0, 0, 5, 0), _ID_AA64DFR0)
-    _add_cpu_interface(table, gic.interfaces[vcpu.index], gic, vcpu.index)
+    if isinstance(gic, Gic):
+        _add_cpu_interface(table, gic.interfaces[vcpu.index], gic, vcpu.index)
     _add_timers(table, vcpu)
     for name, encoding in ABSENT.items():
         table.add(name, encoding, *_absent(vcpu, name), el0=encoding[1] == 3)

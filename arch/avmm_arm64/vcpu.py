@@ -20,7 +20,7 @@ from avmm.plugin import (
     VmServices,
 )
 from avmm_arm64.attributes import GROUPS, VcpuAttributes
-from avmm_arm64.gic import Gic
+from avmm_arm64.gic import BankedTraps, Gic, GicV2
 from avmm_arm64.layout import COUNTER_HZ, affinity
 from avmm_arm64.psci import Psci
 from avmm_arm64.requests import ArmRequest
@@ -58,7 +58,7 @@ class Arm64Vcpu(ArchVcpu):
         vcpu: Vcpu,
         vm: VmServices,
         cpu: str,
-        gic: Gic,
+        gic: Gic | GicV2,
         psci: Psci,
         counters: tuple[SystemCounter, SystemCounter],
         ppis: TimerPpis,
@@ -77,7 +77,7 @@ class Arm64Vcpu(ArchVcpu):
         """Where VCPU_RESET starts this vCPU: entry address and x0. Written before the request is made."""
         virtual, physical = counters
         self.timers = VcpuTimers(virtual, physical, ppis, self._lock, self._set_ppi)
-        self.traps = self
+        self.traps = BankedTraps(self, self.index, gic.accessor, self._lock) if isinstance(gic, GicV2) else self
         self.system_registers = system_registers(self, cpu, gic, self._lock)
         self.counters = (
             Counter("CNTPCT_EL0", CNTPCT_EL0, COUNTER_HZ, physical.offset, lambda: bool(self.cntkctl & EL0PCTEN)),

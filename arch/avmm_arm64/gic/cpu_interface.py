@@ -44,6 +44,7 @@ class CpuInterface:
         "_bpr1",
         "_ctlr",
         "_gicd",
+        "_group0_is_fiq",
         "_hppi",
         "_hppi_group1",
         "_hppi_priority",
@@ -64,6 +65,7 @@ class CpuInterface:
         self.routed = 0
         """Bitmap of the SPIs whose target is this vCPU."""
         self.irq = self.fiq = False
+        self._group0_is_fiq = True
         self.acknowledged = [0, 0, 0]
         """Interrupts the guest acknowledged: SGIs, PPIs, SPIs."""
         self._running = IDLE_PRIORITY
@@ -105,7 +107,8 @@ class CpuInterface:
             group1 = bool(bank.group1 >> best - bank.first & 1)
             self._hppi_group1 = group1
             if best_priority < self._pmr and best_priority & self._preempts[group1] < self._running:
-                irq, fiq = group1, not group1
+                fiq = self._group0_is_fiq and not group1
+                irq = not fiq
         self._hppi, self._hppi_priority = best, best_priority
         self.fiq = fiq
         if irq != self.irq:

@@ -24,15 +24,16 @@ class TestDescription:
         create_arch(cast(VmServices, FakeVm()), ArchOptions(**values))  # type: ignore[arg-type]
 
     @pytest.mark.parametrize("cpu", ["cortex-a57", "cortex-a72", "max"])
-    @pytest.mark.parametrize("irqchip", ["", "gicv3"])
-    def test_what_there_is(self, cpu: str, irqchip: str) -> None:
-        self.make(cpu=cpu, irqchip=irqchip, vcpus=64, memory_bytes=8 << 30)
+    @pytest.mark.parametrize(("irqchip", "vcpus"), [("", 64), ("gicv3", 64), ("3", 64), ("gicv2", 8), ("2", 8)])
+    def test_what_there_is(self, cpu: str, irqchip: str, vcpus: int) -> None:
+        self.make(cpu=cpu, irqchip=irqchip, vcpus=vcpus, memory_bytes=8 << 30)
 
     @pytest.mark.parametrize(
         ("change", "message"),
         [
             ({"cpu": "cortex-m3"}, "cpu: 'cortex-m3' is not one of cortex-a57, cortex-a72, max"),
-            ({"irqchip": "gicv2"}, "irqchip: 'gicv2' is not one of gicv3"),
+            ({"irqchip": "gicv4"}, "irqchip: 'gicv4' is not one of gicv3 (or 3), gicv2 (or 2)"),
+            ({"irqchip": "2", "vcpus": 9}, "vcpus: 9 is not from 1 to 8"),
             ({"vcpus": 65}, "vcpus: 65 is not from 1 to 64"),
             ({"memory_bytes": (8 << 30) + 4096}, "memory: 8589938688 bytes are more than 8G"),
             (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import fdt
@@ -74,6 +75,14 @@ class TestNodes:
         assert words(tree, path, "#interrupt-cells") == [3]
         assert words(tree, path, "phandle") == words(tree, "", "interrupt-parent") == [GIC]
 
+    def test_a_gicv2_and_which_vcpus_have_its_private_interrupts(self) -> None:
+        tree = parse(build_fdt(replace(board(vcpus=3), gicv2=True), "", None))
+        path = "interrupt-controller@8000000"
+        assert words(tree, path, "reg") == [0, 0x0800_0000, 0, 0x1000, 0, 0x0801_0000, 0, 0x2000]
+        assert strings(tree, path, "compatible") == ["arm,cortex-a15-gic"]
+        assert words(tree, path, "phandle") == words(tree, "", "interrupt-parent") == [GIC]
+        assert words(tree, "timer", "interrupts")[2::3] == [0x704] * 4
+
     def test_the_console(self) -> None:
         tree = parse(build_fdt(board(UART), "", None))
         assert strings(tree, "chosen", "stdout-path") == ["/pl011@9000000"]
@@ -100,9 +109,10 @@ class TestNodes:
 
 
 @pytest.mark.skipif(shutil.which("dtc") is None, reason="dtc is not installed")
-@pytest.mark.parametrize("vcpus", [1, 4, 64])
-def test_dtc_accepts_it_without_a_warning(vcpus: int) -> None:
-    blob = build_fdt(board(UART, RTC, DISK, DOORBELL, SILENT, vcpus=vcpus), "quiet", (0x4800_0000, 0x4900_0000))
+@pytest.mark.parametrize(("vcpus", "gicv2"), [(1, False), (4, False), (64, False), (1, True), (8, True)])
+def test_dtc_accepts_it_without_a_warning(vcpus: int, gicv2: bool) -> None:
+    machine = replace(board(UART, RTC, DISK, DOORBELL, SILENT, vcpus=vcpus), gicv2=gicv2)
+    blob = build_fdt(machine, "quiet", (0x4800_0000, 0x4900_0000))
     done = subprocess.run(["dtc", "-I", "dtb", "-O", "dts"], input=blob, capture_output=True, check=False, timeout=30)
     assert done.returncode == 0
     assert done.stderr == b""
