@@ -55,7 +55,7 @@ def kill(mutant: Mutant) -> str | None:
             return None
         if run.returncode != 1:
             raise RuntimeError(f"{mutant}: the tests could not be run:\n{run.stdout[-2000:]}{run.stderr[-2000:]}")
-        failed = re.search(r"^(?:FAILED|ERROR) (\S+)", run.stdout, re.MULTILINE)
+        failed = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", run.stdout, re.MULTILINE)
         return failed[1].removeprefix("tests/") if failed else "a test"
 
 

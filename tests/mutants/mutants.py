@@ -296,14 +296,18 @@ MUTANTS = [
         (POWER,),
     ),
     Mutant(
-        "VM_DEAD leaves sleepers asleep", NUMBERS, "    VM_DEAD = 4 | WAIT\n", "    VM_DEAD = 4 | WAIT | NO_WAKEUP\n", (POWER,)
+        "VM_DEAD leaves sleepers asleep",
+        NUMBERS,
+        "    VM_DEAD = 4 | WAIT\n",
+        "    VM_DEAD = 4 | WAIT | NO_WAKEUP\n",
+        (POWER + "::test_the_end_of_the_vm_wakes_whoever_sleeps",),
     ),
     Mutant(
         "VM_DEAD does not end a pause",
         HALT,
         "self._wait_until(lambda: not (vcpu.powered_off or vcpu.paused) or",
         "self._wait_until(lambda: not (vcpu.powered_off or vcpu.paused) or False and",
-        (POWER,),
+        (POWER + "::test_the_end_of_the_vm_wakes_whoever_sleeps",),
     ),
     Mutant(
         "resume_guest forgets to wake",

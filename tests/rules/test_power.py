@@ -9,6 +9,7 @@ import pytest
 from avmm import HaltReason, Request, VcpuMode
 from avmm.plugin import Tracepoint
 from avmm.testing import Call, Script, ScriptedVcpu, Spin, ToyCall, ToyRequest, in_thread
+from avmm.testing import vm as scripted
 
 
 async def test_a_powered_off_vcpu_does_not_run_until_powered_on(scripted_vm, slot):
@@ -149,7 +150,11 @@ async def test_the_end_of_the_vm_wakes_whoever_sleeps(scripted_vm, slot, state):
         await vm.pause()
         vcpu.make_request_and_kick(Request.UNBLOCK)
         await vm.until(lambda: Tracepoint.WAKEUP in vm.points() and vcpu.asleep)
-    await asyncio.wait_for(vm.stop(), 30)
+    try:
+        await asyncio.wait_for(vm.stop(), scripted.WATCHDOG_S)
+    finally:  # whatever went wrong, let the test come to its end
+        vcpu.paused = vcpu.powered_off = False
+        vcpu.wake_up()
     halt = await vm.halted()
     assert halt.reason is HaltReason.STOPPED
     assert vcpu.mode is VcpuMode.OUTSIDE_GUEST_MODE

@@ -305,6 +305,16 @@ async def test_time_goes_on_from_timer_to_timer_while_all_sleep(scripted_vm):
     assert ticks == [1_000, 2_000, 3_000, 4_000, 5_000]
 
 
+async def test_also_past_a_timer_made_long_before(scripted_vm):
+    vm: ScriptedVm = await scripted_vm([], start=False)
+    fired: list[int] = []
+    for when in (1_000, 2_000, 3_000):
+        vm.clock.call_at(when, lambda: fired.append(vm.clock.now_ns()))
+    await vm.start()
+    await vm.until(lambda: len(fired) == 3)
+    assert fired == [1_000, 2_000, 3_000]
+
+
 @pytest.mark.parametrize("thread", [False, True])
 async def test_a_timer_made_while_all_sleep_is_reached(scripted_vm, thread):
     from avmm.testing import in_thread

@@ -273,23 +273,36 @@ async def test_a_timer_left_by_a_predecessor_does_not_put_its_heir_out(bench, vc
     await bench.inside(third)
 
 
-async def test_a_quantum_that_ends_before_the_entry_is_planned_anew(bench, vcpus):
-    """The kick came too early and was forgotten at the entry: somebody must still be put out for the one that waits."""
-    running, heir, waiting = vcpus[:3]
-    bench.run(running)
-    await bench.inside(running)
+async def _handed_over(bench: ThreadBench, holder: Vcpu, heir: Vcpu, waiting: Vcpu) -> None:
+    """The slot has just gone from `holder` to `heir`, whose task has not run yet; `waiting` waits."""
+    await bench.slot.acquire(holder)
     bench.run(heir)
     bench.run(waiting)
     await _passes()
-    bench.slot._vcpu, kept = heir, bench.slot._vcpu  # as between a hand-over and the heir's first step
-    bench.clock.advance(10 * QUANTUM_NS)
-    bench.slot._vcpu = kept
-    heir.engine.kicked.acquire()  # clear_kick()
-    kicks = heir.engine.kicks
-    running.engine.kick()
+    bench.clock.advance(5 * QUANTUM_NS)
+    bench.slot.release(holder)
+    assert bench.slot.vcpu is heir
+
+
+async def test_the_holders_time_is_not_charged_to_its_heir(bench, vcpus):
+    heir = vcpus[1]
+    await _handed_over(bench, *vcpus[:3])
+    bench.clock.advance(WAKEUP_GRANULARITY_NS - 1)
+    assert heir.engine.kicks == 0
+    assert not heir.exhausted_quantum
     await bench.inside(heir)
+
+
+async def test_a_quantum_that_ends_before_the_entry_is_planned_anew(bench, vcpus):
+    """The kick came too early and is forgotten at the entry: the heir must still be put out for the one that waits."""
+    heir, waiting = vcpus[1:3]
+    await _handed_over(bench, *vcpus[:3])
     bench.clock.advance(WAKEUP_GRANULARITY_NS)
-    assert heir.engine.kicks == kicks + 1
+    assert heir.engine.kicks == 1
+    assert heir.engine.kicked.acquire(blocking=False)  # clear_kick(), on its way in
+    await bench.inside(heir)
+    bench.clock.advance(QUANTUM_NS)
+    assert heir.engine.kicks == 2
     await bench.inside(waiting)
 
 
