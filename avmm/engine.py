@@ -53,7 +53,7 @@ def event_index(event: int, level: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class EventLimit:
-    """So many more events: `count` (1 or more) of `event`, at the exception levels in `levels` (bit 0: EL0, bit 1: EL1)."""
+    """So many more events: `count` (1 to 2**63 - 1) of `event`, at the exception levels in `levels` (bit 0: EL0, bit 1: EL1)."""
 
     event: int
     levels: int

@@ -33,7 +33,11 @@ from avmm_arm64.layout import (
     Places,
     affinity,
 )
-from avmm_arm64.pmu_attributes import PmuAttributes, PmuState
+from avmm_arm64.pmu import Pmu
+from avmm_arm64.pmu_attributes import PmuAttribute, PmuAttributes, PmuState
+from avmm_arm64.pmu_events import EventRange, EventRules
+from avmm_arm64.pmu_options import KEYS as PMU_KEYS
+from avmm_arm64.pmu_options import pmu_options
 from avmm_arm64.psci import Psci
 from avmm_arm64.requests import ArmRequest
 from avmm_arm64.sysregs import CPU_MODELS
@@ -59,10 +63,12 @@ class Arm64(Arch):
     def __init__(self, vm: VmServices, options: ArchOptions) -> None:
         _check(options)
         self._vm, self._options = vm, options
-        self.timer_ppis = _timer_ppis(options.options)
+        self.timer_ppis = _timer_ppis({key: value for key, value in options.options.items() if key not in PMU_KEYS})
+        self.pmu = pmu_options(options.options, options.vcpus)
         claims = Claims(FIRST_SPI + SPI_COUNT)
         timers = TimerAttributes(claims, self.timer_ppis)
         self.attributes = VcpuAttributes(timers, PmuAttributes(claims, lambda: timers.immutable))
+        self.attributes.pmu.supported = self.pmu.present
         self._places = Places(options.memory_bytes)
         self._vcpus: list[Arm64Vcpu] = []
         self.gic: Gic | GicV2
@@ -90,7 +96,8 @@ class Arm64(Arch):
 
     def create_vcpu(self, vcpu: Vcpu) -> ArchVcpu:
         assert vcpu.index == len(self._vcpus)
-        parts = Arm64Vcpu(vcpu, self._vm, self._options.cpu, self.gic, self._psci, self._counters, self.timer_ppis)
+        cpu, gic, psci, ppis = self._options.cpu, self.gic, self._psci, self.timer_ppis
+        parts = Arm64Vcpu(vcpu, self._vm, cpu, gic, psci, self._counters, ppis, self.pmu)
         parts.attributes = self.attributes
         self.attributes.timers.vcpus.append(self.timer_ppis)
         self.attributes.pmu.vcpus.append(PmuState())
@@ -99,14 +106,34 @@ class Arm64(Arch):
 
     def handlers(self) -> Mapping[int, Callable[[Vcpu], None]]:
         # The order of Linux's check_vcpu_requests().
-        return {ArmRequest.VCPU_RESET: self._handle_reset, ArmRequest.IRQ_PENDING: _irq_pending}
+        return {
+            ArmRequest.VCPU_RESET: self._handle_reset,
+            ArmRequest.IRQ_PENDING: _irq_pending,
+            ArmRequest.RELOAD_PMU: self._handle_reload_pmu,
+        }
 
     def check(self) -> None:
         if self.timer_ppis.virtual == self.timer_ppis.physical:
             raise ConfigError(f"both timers have private interrupt {self.timer_ppis.virtual}", key="arch.virtual_timer_ppi")
+        if self.pmu.present and self.pmu.irq in (self.timer_ppis.virtual, self.timer_ppis.physical):
+            raise ConfigError(f"a timer has private interrupt {self.pmu.irq} already", key="arch.pmu_irq")
         for vcpu in self._vcpus:
+            if vcpu.pmu is not None:
+                self._set_up_pmu(vcpu, vcpu.pmu)
             self.attributes.timers.check(vcpu.index)
             self.attributes.pmu.check(vcpu.index)
+
+    def _set_up_pmu(self, vcpu: Arm64Vcpu, pmu: Pmu) -> None:
+        """What was not done by device attributes before the first run: the interrupt, the start; and what they asked for."""
+        attributes = self.attributes.pmu
+        state = attributes.vcpus[vcpu.index]
+        if not state.created:
+            if state.irq is None:
+                attributes.set(vcpu.index, PmuAttribute.IRQ, vcpu.pmu_intid)
+            attributes.set(vcpu.index, PmuAttribute.INIT, None)
+        if attributes.filters and not self.attributes.timers.immutable:
+            ranges = [EventRange(part.first, part.count, part.action == 0) for part in attributes.filters]
+            pmu.set_rules(EventRules(ranges))
 
     def reset(self) -> None:
         self.gic.reset()
@@ -118,7 +145,15 @@ class Arm64(Arch):
         # At the top: the device tree, and the initrd below it, a page each at least. Both sizes are known once the tree is
         # built with any initrd address of the right width.
         gicv2 = isinstance(self.gic, GicV2)
-        board = Board(self._options.cpu, len(self._vcpus), self._options.memory_bytes, self.timer_ppis, tuple(devices), gicv2)
+        board = Board(
+            self._options.cpu,
+            len(self._vcpus),
+            self._options.memory_bytes,
+            self.timer_ppis,
+            tuple(devices),
+            gicv2,
+            pmu_irqs=tuple(parts.pmu_intid for parts in self._vcpus if parts.pmu is not None),
+        )
         size = len(build_fdt(board, image.command_line, (RAM_BASE, ram_end) if initrd else None))
         fdt_address = (ram_end - size) & -_PAGE
         initrd_address = (fdt_address - len(initrd)) & -_PAGE
@@ -138,6 +173,9 @@ class Arm64(Arch):
 
     def _handle_reset(self, vcpu: Vcpu) -> None:
         self._vcpus[vcpu.index].handle_reset()
+
+    def _handle_reload_pmu(self, vcpu: Vcpu) -> None:
+        self._vcpus[vcpu.index].reload_pmu()
 
 
 def _irq_pending(vcpu: Vcpu) -> None:
@@ -162,7 +200,8 @@ def _timer_ppis(options: Mapping[str, object]) -> TimerPpis:
     ppis = TimerPpis()
     for key, value in options.items():
         if key not in ("virtual_timer_ppi", "physical_timer_ppi"):
-            raise ConfigError("unknown; an arm64 machine knows virtual_timer_ppi and physical_timer_ppi", key=f"arch.{key}")
+            known = ", ".join(("virtual_timer_ppi", "physical_timer_ppi", *PMU_KEYS))
+            raise ConfigError(f"unknown; an arm64 machine knows {known}", key=f"arch.{key}")
         if not isinstance(value, int) or isinstance(value, bool) or not is_ppi(value):
             raise ConfigError(f"{value!r} is not a private interrupt: 16 to 31", key=f"arch.{key}")
         setattr(ppis, key.removesuffix("_timer_ppi"), value)

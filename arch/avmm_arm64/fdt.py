@@ -9,9 +9,11 @@ import fdt
 from avmm.plugin import DevicePlace
 from avmm_arm64.gic.redistributor import FRAME_SIZE
 from avmm_arm64.layout import GICC_BASE, GICD_BASE, GICR_BASE, RAM_BASE, UART_CLOCK_HZ, VIRTIO_STRIDE, affinity
-from avmm_arm64.timer import TimerPpis
+from avmm_arm64.timer import TimerPpis, is_ppi
 
 _GIC_PHANDLE, _CLOCK_PHANDLE = 1, 2
+_CPU_PHANDLES = 0x100
+"""Where the vCPUs' phandles begin; they have some only if somebody refers to them."""
 _SPI, _PPI = 0, 1
 _LEVEL_HIGH = 4
 _SECURE_PHYSICAL_PPI, _HYP_PPI = 29, 26
@@ -30,6 +32,8 @@ class Board:
     devices: tuple[DevicePlace, ...]
     gicv2: bool = False
     """The interrupt controller is a GICv2, not a GICv3."""
+    pmu_irqs: tuple[int, ...] = ()
+    """The overflow interrupt of each vCPU's PMU, an INTID; empty without PMU."""
 
 
 def build_fdt(board: Board, command_line: str, initrd: tuple[int, int] | None) -> bytes:
@@ -51,6 +55,8 @@ def build_fdt(board: Board, command_line: str, initrd: tuple[int, int] | None) -
     _strings(psci, "method", "hvc")
     root.append(psci)
     root.append(_timer(board))
+    if board.pmu_irqs:
+        root.append(_pmu(board))
     root.append(_clock())
     root.append(_gicv2() if board.gicv2 else _gicv3(board.vcpus))
     for place in board.devices:
@@ -102,15 +108,21 @@ def _cpus(board: Board) -> fdt.Node:
         _strings(cpu, "compatible", _COMPATIBLE_CPU[board.cpu])
         _words(cpu, "reg", affinity(index))
         _strings(cpu, "enable-method", "psci")
+        if _has_shared_pmu_irqs(board.pmu_irqs):
+            _words(cpu, "phandle", _CPU_PHANDLES + index)
         cpus.append(cpu)
     return cpus
+
+
+def _ppi_flags(board: Board) -> int:
+    """Level-sensitive, active high. A GICv2's private interrupts say which vCPUs have them."""
+    return _LEVEL_HIGH | ((1 << board.vcpus) - 1 << 8 if board.gicv2 else 0)
 
 
 def _timer(board: Board) -> fdt.Node:
     """In the binding's order: secure physical, physical, virtual, hypervisor."""
     ppis = board.ppis
-    # A GICv2's private interrupts say which vCPUs have them.
-    flags = _LEVEL_HIGH | ((1 << board.vcpus) - 1 << 8 if board.gicv2 else 0)
+    flags = _ppi_flags(board)
     node = fdt.Node("timer")
     _strings(node, "compatible", "arm,armv8-timer")
     cells: list[int] = []
@@ -118,6 +130,23 @@ def _timer(board: Board) -> fdt.Node:
         cells += (_PPI, intid - 16, flags)
     _words(node, "interrupts", *cells)
     node.append(fdt.Property("always-on"))
+    return node
+
+
+def _has_shared_pmu_irqs(irqs: tuple[int, ...]) -> bool:
+    return bool(irqs) and not is_ppi(irqs[0])
+
+
+def _pmu(board: Board) -> fdt.Node:
+    """One private interrupt for all vCPUs, or a shared one each, in the order of `interrupt-affinity`."""
+    irqs = board.pmu_irqs
+    node = fdt.Node("pmu")
+    _strings(node, "compatible", "arm,armv8-pmuv3")
+    if not _has_shared_pmu_irqs(irqs):
+        _words(node, "interrupts", _PPI, irqs[0] - 16, _ppi_flags(board))
+        return node
+    _words(node, "interrupts", *(cell for intid in irqs for cell in (_SPI, intid - 32, _LEVEL_HIGH)))
+    _words(node, "interrupt-affinity", *(_CPU_PHANDLES + index for index in range(len(irqs))))
     return node
 
 

@@ -14,3 +14,5 @@ class ArmRequest(IntEnum):
     """The vCPU's interrupt pin changed: make another pass through flush_hwstate(). Nothing more to handle."""
     VCPU_RESET = arch_request(2)
     """PSCI CPU_ON: reset, then start where the caller said, on the vCPU's own thread."""
+    RELOAD_PMU = arch_request(5)
+    """The PMU was changed from outside: look again at what is counted, on the vCPU's own thread."""

@@ -9,6 +9,8 @@ from avmm.plugin import DeviceLock, ExitReason, SystemRegister, Undefined
 from avmm_arm64.gic import CpuInterface, Gic, GicV2
 from avmm_arm64.gic.cpu_interface import SRE
 from avmm_arm64.layout import COUNTER_HZ
+from avmm_arm64.pmu import Pmu
+from avmm_arm64.pmu_registers import pmu_registers
 from avmm_arm64.timer import Timer, VcpuTimers
 
 Encoding = tuple[int, int, int, int, int]
@@ -30,34 +32,20 @@ _ID_AA64PFR0: dict[str, int] = {
     # Half-precision floating point (FP, AdvSIMD = 1); no SVE.
     "max": _ID_AA64PFR0_GICV3 | 0x11_0011,
 }
-_ID_AA64DFR0 = 0x1030_5006
-"""Debug architecture 8.0, six breakpoints, four watchpoints, two context-aware; PMUVer = 0: no PMU."""
+_ID_AA64DFR0_NO_PMU = 0x1030_5006
+"""Debug architecture 8.0, six breakpoints, four watchpoints, two context-aware; PMUVer, bits 11:8, is the PMU's."""
+PMU_IDENTITY = {"cortex-a57": 0x4101, "cortex-a72": 0x4102, "max": 0x4100}
+"""PMCR_EL0.IMP and IDCODE."""
 
 CPU_MODELS = tuple(_ID_AA64PFR0)
 
 ABSENT: dict[str, Encoding] = {
     **{f"ICC_AP0R{n}_EL1": (3, 0, 12, 8, 4 + n) for n in (1, 2, 3)},
     **{f"ICC_AP1R{n}_EL1": (3, 0, 12, 9, n) for n in (1, 2, 3)},
-    "PMCR_EL0": (3, 3, 9, 12, 0),
-    "PMCNTENSET_EL0": (3, 3, 9, 12, 1),
-    "PMCNTENCLR_EL0": (3, 3, 9, 12, 2),
-    "PMOVSCLR_EL0": (3, 3, 9, 12, 3),
-    "PMSWINC_EL0": (3, 3, 9, 12, 4),
-    "PMSELR_EL0": (3, 3, 9, 12, 5),
-    "PMCEID0_EL0": (3, 3, 9, 12, 6),
-    "PMCEID1_EL0": (3, 3, 9, 12, 7),
-    "PMCCNTR_EL0": (3, 3, 9, 13, 0),
-    "PMXEVTYPER_EL0": (3, 3, 9, 13, 1),
-    "PMXEVCNTR_EL0": (3, 3, 9, 13, 2),
-    "PMUSERENR_EL0": (3, 3, 9, 14, 0),
-    "PMOVSSET_EL0": (3, 3, 9, 14, 3),
-    "PMINTENSET_EL1": (3, 0, 9, 14, 1),
-    "PMINTENCLR_EL1": (3, 0, 9, 14, 2),
-    "PMCCFILTR_EL0": (3, 3, 14, 15, 7),
 }
 """Registers this machine does not have though its engine might: Undefined, and counted by name.
 
-With five priority bits there is one active priorities register a group (IHI 0069 12.2.5); there is no PMU."""
+With five priority bits there is one active priorities register a group (IHI 0069 12.2.5)."""
 
 
 class Owner(Protocol):
@@ -67,6 +55,7 @@ class Owner(Protocol):
     mpidr: int
     cntkctl: int
     timers: VcpuTimers
+    pmu: Pmu | None
     exits_by_reason: list[int]
 
     def current_el(self) -> int:
@@ -120,11 +109,18 @@ def system_registers(vcpu: Owner, cpu: str, gic: Gic | GicV2, lock: DeviceLock) 
     table.constant("MPIDR_EL1", (3, 0, 0, 0, 5), vcpu.mpidr)
     gicv3 = isinstance(gic, Gic)
     table.constant("ID_AA64PFR0_EL1", (3, 0, 0, 4, 0), _ID_AA64PFR0[cpu] & ~(0 if gicv3 else _ID_AA64PFR0_GICV3))
-    table.constant("ID_AA64DFR0_EL1", (3, 0, 0, 5, 0), _ID_AA64DFR0)
+    version = 0 if vcpu.pmu is None else vcpu.pmu.version
+    table.constant("ID_AA64DFR0_EL1", (3, 0, 0, 5, 0), _ID_AA64DFR0_NO_PMU | version << 8)
     if isinstance(gic, Gic):
         _add_cpu_interface(table, gic.interfaces[vcpu.index], gic, vcpu.index)
     _add_timers(table, vcpu)
-    for name, encoding in ABSENT.items():
+    absent = dict(ABSENT)
+    for register in pmu_registers(vcpu, vcpu.pmu or Pmu(lock, _ignore)):
+        if vcpu.pmu is None:
+            absent[register.name] = register.encoding
+        else:
+            table.add(register.name, register.encoding, register.read, register.write, el0=register.el0)
+    for name, encoding in absent.items():
         table.add(name, encoding, *_absent(vcpu, name), el0=encoding[1] == 3)
     return table.registers
 

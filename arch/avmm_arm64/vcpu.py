@@ -21,11 +21,14 @@ from avmm.plugin import (
 )
 from avmm_arm64.attributes import GROUPS, VcpuAttributes
 from avmm_arm64.gic import BankedTraps, Gic, GicV2
+from avmm_arm64.interrupt_claims import FIRST_SPI
 from avmm_arm64.layout import COUNTER_HZ, affinity
+from avmm_arm64.pmu import Pmu
+from avmm_arm64.pmu_options import NO_PMU, PmuOptions
 from avmm_arm64.psci import Psci
 from avmm_arm64.requests import ArmRequest
 from avmm_arm64.smccc import dispatch
-from avmm_arm64.sysregs import CNTPCT_EL0, CNTVCT_EL0, EL0PCTEN, EL0VCTEN, system_registers
+from avmm_arm64.sysregs import CNTPCT_EL0, CNTVCT_EL0, EL0PCTEN, EL0VCTEN, PMU_IDENTITY, system_registers
 from avmm_arm64.timer import SystemCounter, TimerPpis, VcpuTimers
 
 MPIDR_RES1 = 1 << 31
@@ -62,6 +65,7 @@ class Arm64Vcpu(ArchVcpu):
         psci: Psci,
         counters: tuple[SystemCounter, SystemCounter],
         ppis: TimerPpis,
+        pmu: PmuOptions = NO_PMU,
     ) -> None:
         """`counters` are the virtual and the physical one."""
         self._vcpu, self._vm, self._gic, self._psci = vcpu, vm, gic, psci
@@ -77,6 +81,11 @@ class Arm64Vcpu(ArchVcpu):
         """Where VCPU_RESET starts this vCPU: entry address and x0. Written before the request is made."""
         virtual, physical = counters
         self.timers = VcpuTimers(virtual, physical, ppis, self._lock, self._set_ppi)
+        self.pmu: Pmu | None = None
+        """None when the machine has none."""
+        self._pmu_intid = pmu.intid(self.index)
+        if pmu.present:
+            self.pmu = Pmu(self._lock, self._set_pmu_line, counters=pmu.counters, identity=PMU_IDENTITY[cpu])
         self.traps = BankedTraps(self, self.index, gic.accessor, self._lock) if isinstance(gic, GicV2) else self
         self.system_registers = system_registers(self, cpu, gic, self._lock)
         self.counters = (
@@ -88,8 +97,12 @@ class Arm64Vcpu(ArchVcpu):
 
     def attach(self, engine: VcpuEngine) -> None:
         self.engine = engine
+        if self.pmu is not None:
+            self.pmu.attach(engine)
 
     def flush_hwstate(self) -> None:
+        if self.pmu is not None:
+            self.pmu.flush()
         self.timers.update_due()
         # Pairs with drive_irq(): the pin's level is there before IRQ_PENDING is, and IRQ_PENDING is cleared before we look.
         level = self._interface.irq
@@ -98,7 +111,9 @@ class Arm64Vcpu(ArchVcpu):
             self.engine.set_irq_line(level)
 
     def sync_hwstate(self) -> None:
-        """Nothing: every register the guest changes is changed in place."""
+        # Every register the guest changes is changed in place; only counters run on by themselves.
+        if self.pmu is not None:
+            self.pmu.sync_after_exit()
 
     def runnable(self) -> bool:
         return self._interface.irq or self._interface.fiq
@@ -109,6 +124,8 @@ class Arm64Vcpu(ArchVcpu):
         with self._lock:
             self._interface.reset()
             self.timers.reset()
+            if self.pmu is not None:
+                self.pmu.reset()
 
     def has_attr(self, group: int, attribute: int) -> bool:
         return self.attributes.has_attr(self.index, group, attribute)
@@ -140,6 +157,25 @@ class Arm64Vcpu(ArchVcpu):
 
     def _set_ppi(self, intid: int, level: bool) -> None:
         self._gic.set_ppi_level(self.index, intid, level)
+
+    @property
+    def pmu_intid(self) -> int:
+        """The overflow interrupt: an INTID, private (16 to 31) or shared, as device attributes or else the options say."""
+        irq = self.attributes.pmu.vcpus[self.index].irq
+        return self._pmu_intid if irq is None else irq
+
+    def _set_pmu_line(self, level: bool) -> None:
+        intid = self.pmu_intid
+        if intid < FIRST_SPI:
+            self._gic.set_ppi_level(self.index, intid, level)
+        else:
+            self._gic.set_spi_level(intid - FIRST_SPI, level)
+
+    def reload_pmu(self) -> None:
+        """RELOAD_PMU. Own thread, outside the guest."""
+        if self.pmu is not None:
+            with self._lock:
+                self.pmu.reload()
 
     # Traps: inside the guest's entry, on its thread.
 

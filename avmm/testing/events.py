@@ -34,7 +34,7 @@ class EventCounters:
 
     def limit_events(self, limits: Sequence[EventLimit], reached: Callable[[], None]) -> None:
         """`VcpuEngine.limit_events`."""
-        if any(limit.count < 1 or limit.levels not in (1, 2, 3) for limit in limits):
+        if any(not 1 <= limit.count < 1 << 63 or limit.levels not in (1, 2, 3) for limit in limits):
             raise ValueError("no such limit")
         self.limits = list(limits)
         self._ends = [self._sum(limit) + limit.count for limit in limits]

@@ -278,7 +278,7 @@ PyObject *avmm_limit_events(Vcpu *vcpu, PyObject *arguments)
         if (!PyArg_ParseTuple(PyTuple_GET_ITEM(limits, i), "iiK", &event, &levels, &count)) {
             return NULL;
         }
-        if (event < 0 || event >= EVENTS || levels < 1 || levels > 3 || count == 0) {
+        if (event < 0 || event >= EVENTS || levels < 1 || levels > 3 || count == 0 || count > FAR) {
             return PyErr_Format(PyExc_ValueError, "no such event, exception levels or limit");
         }
         uint64_t now = (levels & 1 ? count_of(vcpu, event, 0) : 0) + (levels & 2 ? count_of(vcpu, event, 1) : 0);

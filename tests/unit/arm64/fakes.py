@@ -11,6 +11,7 @@ from avmm.plugin import (
     KICKED,
     ArchOptions,
     Bus,
+    CountedEvent,
     DeviceLock,
     Exit,
     GuestMemory,
@@ -20,18 +21,21 @@ from avmm.plugin import (
     Vcpu,
     VmServices,
 )
+from avmm.testing.events import EventCounters
 from avmm_arm64 import Arm64, create_arch
 from avmm_arm64.vcpu import Arm64Vcpu
 
 EL1H, EL0 = 0x3C5, 0
 
 
-class FakeEngine:
-    """Keeps registers in a dictionary and records the interrupt pin."""
+class FakeEngine(EventCounters):
+    """Keeps registers in a dictionary and records the interrupt pin. The test says which events happen."""
 
     instructions = 0
+    counted_events = frozenset(CountedEvent)
 
     def __init__(self) -> None:
+        super().__init__()
         self.registers: dict[str, int] = {"pstate": EL1H}
         self.irq_line = False
         self.irq_changes: list[bool] = []

@@ -38,7 +38,7 @@ class TestDescription:
             ({"memory_bytes": (8 << 30) + 4096}, "memory: 8589938688 bytes are more than 8G"),
             (
                 {"options": {"gic": 3}},
-                "arch.gic: unknown; an arm64 machine knows virtual_timer_ppi and physical_timer_ppi",
+                "arch.gic: unknown; an arm64 machine knows virtual_timer_ppi, physical_timer_ppi, pmu, pmu_counters, pmu_irq",
             ),
             ({"options": {"virtual_timer_ppi": 15}}, "arch.virtual_timer_ppi: 15 is not a private interrupt: 16 to 31"),
             ({"options": {"physical_timer_ppi": True}}, "arch.physical_timer_ppi: True is not a private interrupt: 16 to 31"),
@@ -202,10 +202,10 @@ class TestInterruptPin:
 
 class TestRequests:
     def test_the_kernels_numbers(self) -> None:
-        assert {request.name: int(request) for request in ArmRequest} == {"IRQ_PENDING": 9, "VCPU_RESET": 10}
+        assert {request.name: int(request) for request in ArmRequest} == {"IRQ_PENDING": 9, "VCPU_RESET": 10, "RELOAD_PMU": 13}
 
     def test_reset_is_handled_before_the_interrupt(self, machine: FakeMachine) -> None:
-        assert list(machine.arch.handlers()) == [ArmRequest.VCPU_RESET, ArmRequest.IRQ_PENDING]
+        assert list(machine.arch.handlers()) == [ArmRequest.VCPU_RESET, ArmRequest.IRQ_PENDING, ArmRequest.RELOAD_PMU]
 
     def test_a_tlb_flush_goes_to_all_others(self) -> None:
         machine = FakeMachine(vcpus=3)

@@ -48,9 +48,35 @@ READ_ONLY = {"ICC_IAR0_EL1", "ICC_IAR1_EL1", "ICC_HPPIR0_EL1", "ICC_HPPIR1_EL1",
 WRITE_ONLY = {"ICC_EOIR0_EL1", "ICC_EOIR1_EL1", "ICC_DIR_EL1", "ICC_SGI1R_EL1", "ICC_ASGI1R_EL1", "ICC_SGI0R_EL1"}
 
 
+# The PMU's: Arm ARM D13.4.
+PMU = {
+    "PMCR_EL0": (3, 3, 9, 12, 0),
+    "PMCNTENSET_EL0": (3, 3, 9, 12, 1),
+    "PMCNTENCLR_EL0": (3, 3, 9, 12, 2),
+    "PMOVSCLR_EL0": (3, 3, 9, 12, 3),
+    "PMSWINC_EL0": (3, 3, 9, 12, 4),
+    "PMSELR_EL0": (3, 3, 9, 12, 5),
+    "PMCEID0_EL0": (3, 3, 9, 12, 6),
+    "PMCEID1_EL0": (3, 3, 9, 12, 7),
+    "PMCCNTR_EL0": (3, 3, 9, 13, 0),
+    "PMXEVTYPER_EL0": (3, 3, 9, 13, 1),
+    "PMXEVCNTR_EL0": (3, 3, 9, 13, 2),
+    "PMUSERENR_EL0": (3, 3, 9, 14, 0),
+    "PMINTENSET_EL1": (3, 0, 9, 14, 1),
+    "PMINTENCLR_EL1": (3, 0, 9, 14, 2),
+    "PMMIR_EL1": (3, 0, 9, 14, 6),
+    "PMOVSSET_EL0": (3, 3, 9, 14, 3),
+    "PMCCFILTR_EL0": (3, 3, 14, 15, 7),
+    **{f"PMEVCNTR{n}_EL0": (3, 3, 14, 8 + n // 8, n % 8) for n in range(31)},
+    **{f"PMEVTYPER{n}_EL0": (3, 3, 14, 12 + n // 8, n % 8) for n in range(31)},
+}
+READ_ONLY |= {"PMCEID0_EL0", "PMCEID1_EL0", "PMMIR_EL1"}
+WRITE_ONLY |= {"PMSWINC_EL0"}
+
+
 def test_the_table(machine: FakeMachine) -> None:
     table = {register.name: register.encoding for register in machine.parts[0].system_registers}
-    assert table == ENCODINGS | ABSENT
+    assert table == ENCODINGS | ABSENT | PMU
     assert len(set(table.values())) == len(table)
     assert {counter.name: counter.encoding for counter in machine.parts[0].counters} == {
         "CNTPCT_EL0": (3, 3, 14, 0, 1),
@@ -74,7 +100,7 @@ def test_identification(machine: FakeMachine) -> None:
     pfr0 = machine.mrs(0, "ID_AA64PFR0_EL1")
     assert pfr0 >> 24 & 0xF == 1, "GIC system registers"
     assert pfr0 & 0xFFFF == 0x11, "no EL3, no EL2, AArch64 only"
-    assert machine.mrs(0, "ID_AA64DFR0_EL1") >> 8 & 0xF == 0, "no PMU"
+    assert machine.mrs(0, "ID_AA64DFR0_EL1") >> 8 & 0xF == 6, "PMUv3p5"
     assert machine.mrs(0, "ICC_SRE_EL1") == 7
 
 
@@ -83,8 +109,16 @@ def test_sre_ignores_writes(machine: FakeMachine) -> None:
     assert machine.mrs(0, "ICC_SRE_EL1") == 7
 
 
-@pytest.mark.parametrize("name", ABSENT)
-def test_absent_registers_are_undefined_and_counted_by_name(machine: FakeMachine, name: str) -> None:
+def test_without_a_pmu() -> None:
+    machine = FakeMachine(pmu=False)
+    table = {register.name: register.encoding for register in machine.parts[0].system_registers}
+    assert table == ENCODINGS | ABSENT | PMU, "the engine's own are hidden"
+    assert machine.mrs(0, "ID_AA64DFR0_EL1") >> 8 & 0xF == 0
+
+
+@pytest.mark.parametrize("name", [*ABSENT, *PMU])
+def test_absent_registers_are_undefined_and_counted_by_name(name: str) -> None:
+    machine = FakeMachine(pmu=False)
     with pytest.raises(Undefined):
         machine.mrs(0, name)
     with pytest.raises(Undefined):
@@ -105,7 +139,7 @@ def test_accesses_are_counted(machine: FakeMachine) -> None:
     st.lists(
         st.tuples(
             st.integers(0, 1),
-            st.sampled_from(sorted(ENCODINGS | ABSENT)),
+            st.sampled_from(sorted(ENCODINGS | ABSENT | PMU)),
             st.one_of(st.none(), st.integers(0, 2**64 - 1), st.sampled_from([0, 1, 2**64 - 1])),
             st.sampled_from([EL0, EL1H]),
             st.integers(0, 10_000),
