@@ -165,7 +165,7 @@ class ScriptedVm(Vm):
         for _ in range(passes):
             if predicate():
                 return
-            if threads:
+            if threads and self._runner is not None and not self._runner.done():
                 self._moved.clear()
                 await asyncio.sleep(0)
                 if predicate():
@@ -177,6 +177,11 @@ class ScriptedVm(Vm):
             else:
                 await asyncio.sleep(0)
         raise AssertionError(f"it never came to that: {self!r}")
+
+    async def start(self) -> None:
+        await super().start()
+        assert self._runner is not None
+        self._runner.add_done_callback(lambda _: self._wake_until())  # nothing is traced from then on
 
     async def halted(self) -> Halt:
         """As `Vm.halted()`, but AssertionError when the VM does not come to its end."""
