@@ -34,6 +34,14 @@ async def test_a_guest_says_what_to_exit_with(boot: Booting, code: int, status: 
     assert guest.console == ""
 
 
+@pytest.mark.parametrize("vcpus", [1, 2, 8])
+async def test_sgis_reach_every_vcpu_of_a_gicv2(boot: Booting, vcpus: int) -> None:
+    async with boot("gicv2", vcpus, irqchip="gicv2") as guest:
+        halt = await guest.run()
+    assert halt.reason is HaltReason.SHUTDOWN
+    assert guest.console.startswith(f"PASS: {vcpus} of {vcpus} vCPUs")
+
+
 async def test_a_broken_virtqueue_stops_the_device_and_not_the_machine(boot: Booting) -> None:
     async with boot("testdev", append="rogue", devices=_TEST_DEVICE) as guest:
         halt = await guest.run()
