@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import avmm_rtc
 import avmm_uart
+import avmm_virtio
 from avmm.plugin import Device, DeviceOptions
 from avmm.testing.contract import DeviceContract
 
@@ -22,3 +25,10 @@ class TestPl031(DeviceContract):
 
     def make_device(self, options: DeviceOptions) -> Device:
         return avmm_rtc.create_device(options)
+
+
+class TestVirtioConsole(DeviceContract):
+    """The test device on its legacy transport."""
+
+    def make_device(self, options: DeviceOptions) -> Device:
+        return avmm_virtio.create_console(replace(options, options={"testdev": True}))
