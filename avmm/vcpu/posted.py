@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 class PostedWord:
     """Bits posted to one vCPU, with the notification flag ON. Made with `Vcpu.post_with()`; at most one a vCPU."""
 
-    __slots__ = ("_bits", "_vcpu", "outstanding")
+    __slots__ = ("_bits", "_vcpu", "outstanding", "takes")
 
     def __init__(self, vcpu: Vcpu) -> None:
         self._vcpu = vcpu
         self._bits = 0
         self.outstanding = False
         """ON: bits were posted that the vCPU has not taken. The run loop refuses to enter while it holds."""
+        self.takes = 0
+        """Calls of `take()`: a word that is outstanding and that nobody takes would keep the vCPU from entering forever."""
 
     def post(self, bits: int) -> KickAction:
         """Post `bits` and notify the vCPU, unless a notification is outstanding already. Any thread."""
@@ -41,5 +43,6 @@ class PostedWord:
         """All bits posted since the last call; ON is cleared first. The vCPU's own thread, from `flush_hwstate`."""
         with self._vcpu.lock:
             self.outstanding = False
+            self.takes += 1
             bits, self._bits = self._bits, 0
         return bits

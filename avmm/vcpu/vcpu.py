@@ -278,7 +278,8 @@ class Vcpu:
 
     async def _enter(self) -> Exit | None:
         """One entry into the guest on our slot; None when the last look at the requests forbade it."""
-        trace = self.trace
+        trace, posted = self.trace, self.posted
+        takes = posted.takes if posted is not None and posted.outstanding else -1
         self.arch.flush_hwstate()
         # local_irq_disable(): kicks that came while we were outside are forgotten, their requests are in plain sight. From
         # here on a kick is latched, and ends the entry that follows.
@@ -295,6 +296,8 @@ class Vcpu:
         if self._requests or (self.posted is not None and self.posted.outstanding):
             self._now_outside()
             self.stats.aborted_entries += 1
+            if posted is not None and posted.takes == takes:
+                raise UnhandledRequest(self.index, "of the posted word")
             if trace is not None:
                 trace(Tracepoint.ENTRY_ABORTED)
             return None

@@ -240,6 +240,20 @@ MUTANTS = [
         "        action = kick(self._vcpu)\n        self.outstanding = True\n        return action\n",
         (DEKKER, POSTED),
     ),
+    Mutant(
+        "the last look is at the posted word there was before the flush",
+        VCPU,
+        _LAST_LOOK,
+        "        if self._requests or (posted is not None and posted.outstanding):\n",
+        (DEKKER,),
+    ),
+    Mutant(
+        "a posted word that nobody takes is not named",
+        VCPU,
+        "            if posted is not None and posted.takes == takes:\n",
+        "            if False:\n",
+        (POSTED,),
+    ),
     Mutant("the posted word is never taken back", POSTED_WORD, "            self.outstanding = False\n", "", (POSTED,)),
     # Sleeping.
     Mutant(

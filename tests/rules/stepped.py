@@ -67,6 +67,7 @@ class SteppedArch:
         self._stepper = stepper
         self.irq = False
         self.flushed_irq = False
+        self.posted: PostedWord | None = None
 
     def raise_irq(self) -> None:
         self._stepper.step("raise irq")
@@ -75,6 +76,8 @@ class SteppedArch:
     def flush_hwstate(self) -> None:
         self._stepper.step("flush irq")
         self.flushed_irq = self.irq
+        if self.posted is not None:
+            self.posted.take()
 
     def sync_hwstate(self) -> None:
         pass
@@ -168,6 +171,7 @@ def stepped_vcpu(stepper: Stepper, modules: Modules = REAL) -> Vcpu:
         mode = watched("mode", "rw")
         _requests = watched("_requests", "r")
         powered_off = watched("powered_off", "")
+        posted = watched("posted", "")
 
     class SteppedQueue(real_waitqueue.WaitQueue):
         waiter = _watched(real_waitqueue.WaitQueue, "waiter", stepper, lambda self: vcpu.lock, "r")
@@ -190,12 +194,10 @@ def stepped_vcpu(stepper: Stepper, modules: Modules = REAL) -> Vcpu:
 
 
 def stepped_word(vcpu: Vcpu, stepper: Stepper, modules: Modules = REAL) -> PostedWord:
-    """The posted word of `vcpu`, likewise."""
+    """A posted word for `vcpu`, likewise."""
     base = modules.posted.PostedWord
     outstanding = _watched(base, "outstanding", stepper, lambda word: vcpu.lock, "r")
-    word = type("SteppedWord", (base,), {"outstanding": outstanding})(vcpu)
-    vcpu.posted = word
-    return word
+    return type("SteppedWord", (base,), {"outstanding": outstanding})(vcpu)
 
 
 def _nothing(vcpu: Vcpu) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from avmm import KickAction
+from avmm import KickAction, VmFailed
 from avmm.plugin import PostedWord, Tracepoint
 from avmm.testing import Script, ScriptedVcpu, ScriptedVm, Spin, ToyRequest, in_thread
 from avmm.vcpu.kicker import kick
@@ -90,6 +90,14 @@ async def test_r57_a_post_wakes_a_sleeper(scripted_vm, slot):
     await vm.until(lambda: vcpu.asleep)
     assert word.post(1) is KickAction.WAKEUP
     await vm.until(lambda: vcpu.stats.spurious_wakeups)
+
+
+async def test_r41b_a_posted_word_that_nobody_takes_is_named(scripted_vm, slot):
+    vm = await scripted_vm([Spin()], slot=slot)
+    await vm.until(lambda: vm.guest().entries)
+    vm.vcpus[0].post_with().post(1)
+    with pytest.raises(VmFailed, match="posted word"):
+        await vm.halted()
 
 
 async def test_there_is_no_public_kick_without_a_request(scripted_vm):
