@@ -69,6 +69,7 @@ class Arm64(Arch):
         timers = TimerAttributes(claims, self.timer_ppis)
         self.attributes = VcpuAttributes(timers, PmuAttributes(claims, lambda: timers.immutable))
         self.attributes.pmu.supported = self.pmu.present
+        self._pmus_set_up = False
         self._places = Places(options.memory_bytes)
         self._vcpus: list[Arm64Vcpu] = []
         self.gic: Gic | GicV2
@@ -117,21 +118,24 @@ class Arm64(Arch):
             raise ConfigError(f"both timers have private interrupt {self.timer_ppis.virtual}", key="arch.virtual_timer_ppi")
         if self.pmu.present and self.pmu.irq in (self.timer_ppis.virtual, self.timer_ppis.physical):
             raise ConfigError(f"a timer has private interrupt {self.pmu.irq} already", key="arch.pmu_irq")
+        if not self._pmus_set_up:
+            self._pmus_set_up = True
+            for vcpu in self._vcpus:
+                if vcpu.pmu is not None:
+                    self._set_up_pmu(vcpu, vcpu.pmu)
         for vcpu in self._vcpus:
-            if vcpu.pmu is not None:
-                self._set_up_pmu(vcpu, vcpu.pmu)
             self.attributes.timers.check(vcpu.index)
             self.attributes.pmu.check(vcpu.index)
 
     def _set_up_pmu(self, vcpu: Arm64Vcpu, pmu: Pmu) -> None:
-        """What was not done by device attributes before the first run: the interrupt, the start; and what they asked for."""
+        """Before the first run: what device attributes have not done, and the event filters they asked for."""
         attributes = self.attributes.pmu
         state = attributes.vcpus[vcpu.index]
         if not state.created:
             if state.irq is None:
                 attributes.set(vcpu.index, PmuAttribute.IRQ, vcpu.pmu_intid)
             attributes.set(vcpu.index, PmuAttribute.INIT, None)
-        if attributes.filters and not self.attributes.timers.immutable:
+        if attributes.filters:
             ranges = [EventRange(part.first, part.count, part.action == 0) for part in attributes.filters]
             pmu.set_rules(EventRules(ranges))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from avmm.plugin import ConfigError
 from avmm_arm64.interrupt_claims import FIRST_SPI
 from avmm_arm64.layout import SPI_COUNT
-from avmm_arm64.pmu import MAX_EVENT_COUNTERS
+from avmm_arm64.pmu_counters import MAX_EVENT_COUNTERS
 from avmm_arm64.timer import is_ppi
 
 KEYS = ("pmu", "pmu_counters", "pmu_irq")

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from avmm.plugin import Undefined
-from avmm_arm64.pmu import CYCLE_COUNTER, MAX_EVENT_COUNTERS, Pmu
+from avmm_arm64.pmu import Pmu
+from avmm_arm64.pmu_counters import CYCLE_COUNTER, MAX_EVENT_COUNTERS
 
 Encoding = tuple[int, int, int, int, int]
 Read = Callable[[], int]
