@@ -84,8 +84,9 @@ class Handle:
     irq: bool = False
     fiq: bool = False
     closed: bool = False
-    pending_mmio: tuple[int, MmioExit] | None = None
-    """The access that the next run completes, with the address of its instruction."""
+    pending_pc: int | None = None
+    """Where the instruction is that the next run completes, for its accesses in `pending_mmio`; None when there is none."""
+    pending_mmio: list[MmioExit] = field(default_factory=list)
 
     mpidr: int = field(init=False)
     """MPIDR_EL1."""
@@ -122,7 +123,6 @@ class Handle:
             self.registers["pc"] = address
         else:
             self.settle_reset()
-            self.parts.completion = None
             self.parts.engine.write_register("pc", address)
 
     def pc(self) -> int:
@@ -131,9 +131,7 @@ class Handle:
         if self.parts is None:
             return self.registers.get("pc", 0)
         self.settle_reset()
-        pc = self.parts.engine.read_register("pc")
-        # An access that is completed is over, though its instruction is still to be executed again.
-        return pc + _INSTRUCTION if self.parts.completion is not None and self.parts.completion[0] == pc else pc
+        return self.parts.engine.read_register("pc")
 
     def settle_reset(self) -> None:
         """A reset asked for while the vCPU does not run is made before anybody looks at its registers."""
@@ -165,19 +163,26 @@ class Handle:
 
     # Runs
 
-    def complete_mmio(self) -> None:
+    def complete_mmio(self) -> bool:
         """Complete the access for which the last run left, as userspace says it did by leaving `exit_reason` alone.
 
-        A user who has moved the program counter since finds it one instruction on: completing skips whatever is there.
+        False when the instruction goes on to another access: it leaves for that. A user who has moved the program counter
+        since finds it one instruction on: completing skips whatever is there.
         """
-        pending, self.pending_mmio = self.pending_mmio, None
-        if pending is None or self.run.exit_reason != ExitReason.MMIO or self.parts is None:
-            return
-        pc = self.parts.engine.read_register("pc")
-        if pc == pending[0]:
-            self.parts.completion = pending
+        pc, self.pending_pc = self.pending_pc, None
+        if pc is None or self.run.exit_reason != ExitReason.MMIO or self.parts is None:
+            self.pending_mmio = []
+            return True
+        now = self.parts.engine.read_register("pc")
+        if now != pc:
+            self.parts.engine.write_register("pc", now + _INSTRUCTION)
         else:
-            self.parts.engine.write_register("pc", pc + _INSTRUCTION)
+            further = self.parts.complete(self.pending_mmio)
+            if further is not None:
+                self.left(further)
+                return False
+        self.pending_mmio = []
+        return True
 
     def left(self, why: object) -> int | None:
         """Take down how a run ended, `why` as from `UserspaceVm.finish`; the errno of the run, or None."""
@@ -190,7 +195,8 @@ class Handle:
                 return EINTR
             case MmioExit():
                 self.run.exit_reason, self.run.mmio = ExitReason.MMIO, why
-                self.pending_mmio = self.parts.engine.read_register("pc"), why
+                self.pending_pc = self.parts.engine.read_register("pc")
+                self.pending_mmio.append(why)
             case SystemEventExit():
                 self.run.exit_reason, self.run.system_event = ExitReason.SYSTEM_EVENT, why
             case _:

@@ -7,7 +7,7 @@ them: in which order things may be made, what is refused and with which errno.
 from __future__ import annotations
 
 from collections.abc import Collection
-from errno import EBUSY, EEXIST, EINVAL, EIO, ENODEV, ENXIO
+from errno import EBUSY, EEXIST, EINTR, EINVAL, EIO, ENODEV, ENXIO
 
 from avmm.plugin import Engine, EngineFactory, EngineOptions, MemorySlot, OperationRefused, SystemEvent, UserspaceVm, Vcpu
 from avmm_arm64.attributes import StolenTimes, TimerAttributes, VcpuAttributes
@@ -155,8 +155,6 @@ class KvmMachine:
             return
         if self._irqchip is not None:
             raise OperationRefused(EEXIST, "there is a GIC already")
-        if any(self.vm.in_run(handle.vcpu) for handle in self.handles):
-            raise OperationRefused(EBUSY, "a vCPU runs")
         if any(handle.parts is not None for handle in self.handles):
             raise OperationRefused(EBUSY, "a vCPU has run")
         self._irqchip = KvmGic()
@@ -184,7 +182,6 @@ class KvmMachine:
         handle.features = lasting
         self.attributes.pmu.supported = "pmu_v3" in lasting
         handle.firmware.psci = "psci_0_2" in lasting
-        handle.vcpu.discard_requests()
         handle.registers.clear()
         if handle.parts is not None:
             handle.parts.reset()
@@ -208,18 +205,19 @@ class KvmMachine:
         return MpState.SUSPENDED if self.vm.slot(handle.vcpu).suspended else MpState.RUNNABLE
 
     def begin_run(self, handle: Handle) -> bool:
-        """KVM_RUN up to the guest; False when it is over before that, with EINTR. OperationRefused for what fails it."""
+        """KVM_RUN up to the guest; False when it has left already. OperationRefused for what fails it, EINTR included."""
         self.check_alive()
         handle.check_initialized()
         if handle.parts is None:
             self._first_run(handle)
-        handle.complete_mmio()
-        if handle.run.immediate_exit:
+        if not handle.complete_mmio():
             return False
+        if handle.run.immediate_exit:
+            raise OperationRefused(EINTR, "immediate_exit is set")
         handle.run.exit_reason = ExitReason.UNKNOWN
         if handle.signals.pending and handle.signals.interrupts():
             handle.left(None)
-            return False
+            raise OperationRefused(EINTR, "a signal is pending")
         self.vm.run(handle.vcpu)
         return True
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from errno import EINTR, errorcode
+from errno import errorcode
 
 from avmm.plugin import EngineFactory, NotApplicable, OperationRefused
 from avmm_arm64.kvm_handle import ExitReason, Handle
@@ -34,7 +34,7 @@ class RunOperations(Operations):
         handle.signals.thread_blocks(arguments.flag("block_signal"))
         try:
             if not self.machine.begin_run(handle):
-                self._finished[handle.vcpu.index] = _run_answer(handle, EINTR)
+                self._finished[handle.vcpu.index] = _run_answer(handle, None)
         except OperationRefused as refusal:
             self._finished[handle.vcpu.index] = _run_answer(handle, refusal.errno)
         return {"started": True}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -93,8 +93,8 @@ class KvmVcpu(Arm64Vcpu):
         self._own_irqchip = not isinstance(gic, PinsOnly)
         if not self._own_irqchip:
             self.system_registers = [_without_gic(register) for register in self.system_registers]
-        self.completion: tuple[int, MmioExit] | None = None
-        """The access for which a run left, with its instruction's address: when executed again, it does not leave."""
+        self._completed: list[MmioExit] = []
+        """Accesses that userspace has carried out: when their instruction is executed again, it does not leave for them."""
         self.device_irq_level = 0
         """The lines of timers and PMU, as `LineLevel` bits, as userspace was last told. Without interrupt controller only."""
         self._lines = 0
@@ -118,8 +118,24 @@ class KvmVcpu(Arm64Vcpu):
             raise Leave(access)
 
     def _completes(self, access: MmioExit) -> bool:
-        completion, self.completion = self.completion, None
-        return completion == (self.engine.read_register("pc"), access)
+        if not self._completed or self._completed[0] != access:
+            return False
+        del self._completed[0]
+        return True
+
+    def complete(self, accesses: Sequence[MmioExit]) -> MmioExit | None:
+        """Execute once more, outside any run, the one instruction that left for `accesses`; its next access, if it has more."""
+        self._completed = list(accesses)
+        self._pin = None
+        self.engine.set_irq_line(level=False)  # an interrupt comes after the instruction, not instead
+        self.engine.clear_kick()
+        try:
+            self._vcpu.enter_guest(1)
+        except Leave as leave:
+            return leave.why if isinstance(leave.why, MmioExit) else None
+        finally:
+            self._completed = []
+        return None
 
     # Firmware calls
 

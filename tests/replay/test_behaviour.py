@@ -3,34 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Protocol
 
 import pytest
 
 from avmm.errors import NotApplicable
 from avmm_arm64 import create_transcript_machine
 from avmm_arm64.kvm_transcript import KvmTranscript
+from avmm_arm64.layout import RAM_BASE
 from avmm_unicorn import create_engine
 
 MAILBOX = 0x0A00_0000
 Answer = dict[str, object]
 
 
-class Do(Protocol):
-    """Carry out an operation."""
+# mov x19, #0x0a000000; adr x1, vectors; msr vbar_el1, x1; mov w1, #1; msr daifclr, #2; str w1, [x19]; mov w1, #2; str w1, [x19];
+# b .; and for an IRQ: mov w2, #3; str w2, [x19, #4]; mov x3, #0x3c5; msr spsr_el1, x3; eret
+STORES_WITH_VECTORS = (
+    bytes.fromhex("1340a1d2 e13f0010 01c018d5 21008052 ff4203d5 610200b9 41008052 610200b9 00000014").ljust(0x800 + 0x280, b"\0")
+    + bytes.fromhex("62008052 620600b9 a37880d2 034018d5 e0039fd6")
+)  # fmt: skip
+# mov x19, #0x0a000000; mov w1, #1; mov w2, #2; mov w3, #3; stp w1, w2, [x19]; str w3, [x19, #8]
+STORE_PAIR = bytes.fromhex("1340a1d2 21008052 42008052 63008052 610a0029 630a00b9")
 
-    async def __call__(self, operation: str, **arguments: object) -> Answer: ...
+
+class Do:
+    """Carries out operations."""
+
+    def __init__(self) -> None:
+        self.transcript: KvmTranscript = create_transcript_machine(create_engine)
+        self.machine = self.transcript.machine
+
+    async def __call__(self, operation: str, **arguments: object) -> Answer:
+        return await self.transcript.perform(operation, arguments)
 
 
 @pytest.fixture
 async def do() -> AsyncIterator[Do]:
-    machine: KvmTranscript = create_transcript_machine(create_engine)
-
-    async def perform(operation: str, **arguments: object) -> Answer:
-        return await machine.perform(operation, arguments)
-
-    yield perform
-    await machine.close()
+    do = Do()
+    yield do
+    await do.transcript.close()
 
 
 async def make(do: Do, program: str, *features: str, vcpus: int = 1, gic: bool = False) -> None:
@@ -92,6 +103,21 @@ class TestMmio:
         await do("set_pc", vcpu=0, program="mmio")
         assert await do("run", vcpu=0, immediate_exit=0) == stored(0, 1)
 
+    async def test_an_interrupt_comes_after_the_instruction_that_is_completed(self, do: Do) -> None:
+        await make(do, "mmio")
+        await do("vcpu_init", vcpu=0, features=["psci_0_2"])
+        do.machine.load(STORES_WITH_VECTORS)
+        do.machine.handles[0].set_pc(RAM_BASE)
+        assert await do("run", vcpu=0) == stored(0, 1)
+        await do("irq_line", type="cpu", vcpu=0, num=0, level=1)
+        assert [await do("run", vcpu=0) for _ in range(2)] == [stored(4, 3), stored(0, 2)]
+
+    async def test_an_instruction_of_two_accesses_leaves_twice(self, do: Do) -> None:
+        await make(do, "mmio")
+        do.machine.load(STORE_PAIR)
+        do.machine.handles[0].set_pc(RAM_BASE)
+        assert [await do("run", vcpu=0) for _ in range(3)] == [stored(0, 1), stored(4, 2), stored(8, 3)]
+
     async def test_wfe_never_sleeps(self, do: Do) -> None:
         await make(do, "wfe")
         assert await do("run", vcpu=0) == stored(0, 1)
@@ -110,12 +136,37 @@ class TestPsci:
             stored(0x10, 0),  # AFFINITY_INFO: on
         ]
 
+    async def test_without_its_feature_no_call_is_supported(self, do: Do) -> None:
+        await do("create_vcpu", vcpu=0)
+        await do("load_guest")
+        await do("vcpu_init", vcpu=0, features=[])
+        await do("set_pc", vcpu=0, program="cpu_on")  # by its 64-bit number
+        assert await do("run", vcpu=0) == stored(0, 0xFFFF_FFFF)
+
+    async def test_cpu_on_is_forgotten_by_an_initialisation(self, do: Do) -> None:
+        await make(do, "cpu_off", vcpus=2)
+        await do("run", vcpu=1, timeout_ms=100)
+        await do("signal", vcpu=1)
+        await do("join", vcpu=1)
+        await do("set_pc", vcpu=0, program="cpu_on")
+        assert await do("run", vcpu=0) == stored(0, 0)
+        await do("vcpu_init", vcpu=1, features=["psci_0_2"])
+        await do("set_pc", vcpu=1, program="mmio")
+        assert await do("run", vcpu=1) == stored(0, 1)
+
     async def test_a_reset_stops_every_vcpu(self, do: Do) -> None:
         await make(do, "reset", vcpus=2)
         answer = await do("run", vcpu=1)
         assert answer["system_event"] == {"type": 2, "flags": 0}
         assert [await do("get_mp_state", vcpu=vcpu) for vcpu in (0, 1)] == [{"ret": 0, "value": 5}] * 2
         assert await do("run", vcpu=0) == ASLEEP
+
+    async def test_a_stopped_vcpu_stays_so_from_run_to_run(self, do: Do) -> None:
+        await make(do, "mmio", "power_off")
+        for _ in range(3):
+            assert await do("run", vcpu=0, timeout_ms=100) == ASLEEP
+            await do("signal", vcpu=0)
+            assert await do("join", vcpu=0) == failed("EINTR", "INTR")
 
     async def test_a_suspended_vcpu_wakes_for_an_interrupt_and_leaves(self, do: Do) -> None:
         await make(do, "mmio")
@@ -141,6 +192,7 @@ class TestLines:
     async def test_without_gic_the_user_is_told_of_a_timer(self, do: Do, program: str, level: int) -> None:
         await make(do, program)
         assert await do("run", vcpu=0) == failed("EINTR", "INTR", level=level)
+        assert await do("run", vcpu=0) == stored(0x90, 5, level=level), "the wait ended for it"
         assert await do("run", vcpu=0, timeout_ms=100) == ASLEEP, "told once, it is for the user to drive the pin"
         await do("irq_line", type="cpu", vcpu=0, num=0, level=1)
         assert await do("join", vcpu=0) == stored(0x90, 5, level=level)
@@ -160,6 +212,24 @@ class TestLines:
         await do("create_vcpu", vcpu=0, id=7)
         assert await do("irq_line", type="cpu", vcpu=7, num=0, level=1) == {"ret": 0}
         assert await do("irq_line", type="cpu", vcpu=0, num=0, level=1) == refused("EINVAL")
+
+    async def test_the_level_a_pin_has_is_nothing(self, do: Do) -> None:
+        await make(do, "wfi")
+        assert await do("run", vcpu=0, timeout_ms=100) == ASLEEP
+        await do("irq_line", type="cpu", vcpu=0, num=0, level=0)
+        await do("sleep", ms=10)
+        assert await do("stat", vcpu=0, name="halt_wakeup") == {"ret": 0, "value": 0}
+
+
+class TestSignals:
+    async def test_one_that_was_blocked_is_handled_when_it_no_longer_is(self, do: Do) -> None:
+        await make(do, "spin")
+        await do("set_signal_mask", vcpu=0, mask="0x0")
+        await do("run_async", vcpu=0, block_signal=True)
+        await do("signal", vcpu=0)
+        assert await do("join", vcpu=0) == failed("EINTR", "INTR")
+        assert await do("run", vcpu=0, block_signal=True) == failed("EINTR", "INTR"), "still pending"
+        assert await do("run", vcpu=0, timeout_ms=100) == {"blocked": True, "thread_state": "R"}, "handled before the run"
 
 
 class TestGic:

@@ -61,6 +61,12 @@ def test_every_disagreement_is_a_line(replay: Replay) -> None:
     assert replay.status == 1
 
 
+def test_an_answer_that_says_more_than_was_recorded_differs(replay: Replay) -> None:
+    replay([{"id": "less", "steps": [*CREATED, {**GET, "expect": {"ret": 0}}]}])
+    assert replay.out[0] == 'less: step 3 get_attr: expected {"ret": 0}, got {"ret": 0, "value": 27}'
+    assert replay.status == 1
+
+
 def test_nothing_is_skipped_in_silence(replay: Replay) -> None:
     replay([UNKNOWN, {"id": "argument", "steps": [{"op": "create_vm", "size": 3, "expect": {"ret": 0}}]}])
     assert replay.out == [

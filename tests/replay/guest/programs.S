@@ -248,7 +248,8 @@ program pmu
 
 program vtimer_nogic
         mailbox
-        msr     cntv_tval_el0, xzr
+        movz    x1, #1, lsl #16                 // a millisecond: the vCPU sleeps when it comes
+        msr     cntv_tval_el0, x1
         mov     x1, #1
         msr     cntv_ctl_el0, x1
         isb
@@ -259,7 +260,8 @@ program vtimer_nogic
 
 program ptimer_nogic
         mailbox
-        msr     cntp_tval_el0, xzr
+        movz    x1, #1, lsl #16                 // a millisecond: the vCPU sleeps when it comes
+        msr     cntp_tval_el0, x1
         mov     x1, #1
         msr     cntp_ctl_el0, x1
         isb
