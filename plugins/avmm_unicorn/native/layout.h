@@ -45,6 +45,7 @@
 #define CPU_ENV 296
 #define CPU_ICOUNT_DECR 304
 #define CPU_BREAKPOINTS 33096
+#define CPU_WATCHPOINT_HIT 33128
 #define CPU_OPAQUE 33136 /* unused by the library: our Vcpu */
 #define CPU_MEM_IO_PC 33144
 #define CPU_HALTED 33176
@@ -161,6 +162,18 @@ typedef struct {
     void (*tb_stop)(DisasContext *, void *cpu);
     void (*pc_sync)(DisasContext *, void *cpu);
 } TranslatorOps;
+
+/* CPUWatchpoint */
+typedef struct {
+    uint64_t address, length, hit_address;
+    uint32_t hit_attrs;
+    int flags;
+    void *links[2];
+} Watchpoint;
+
+#define BP_MEM_READ 0x1
+#define BP_HIT_READ 0x40
+#define BP_HIT_WRITE 0x80
 
 /* CPUBreakpoint: pc, flags, next */
 #define BREAKPOINT_NEXT 16

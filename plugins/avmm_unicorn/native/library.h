@@ -46,6 +46,7 @@
     SYMBOL(msr_i_daifclear, "helper_msr_i_daifclear_aarch64", void, (void *env, uint32_t mask))                          \
     SYMBOL(exception_return, "helper_exception_return_aarch64", void, (void *env, uint64_t pc))                           \
     SYMBOL(ldl_code, "cpu_ldl_code_aarch64", uint32_t, (void *env, uint64_t address))                                    \
+    SYMBOL(watchpoint_applies, "arm_debug_check_watchpoint_aarch64", bool, (void *cpu, void *watchpoint))               \
     SYMBOL(gen_new_label, "gen_new_label_aarch64", void *, (void *tcg))                                                  \
     SYMBOL(tcg_emit_op, "tcg_emit_op_aarch64", void *, (void *tcg, int opcode))                                          \
     SYMBOL(tcg_op1, "tcg_gen_op1_aarch64", void, (void *tcg, int opcode, uintptr_t))                                     \

@@ -14,6 +14,7 @@
 #define MAX_SLOTS 32
 #define MAX_VCPUS 512
 #define MAX_LINES 64
+#define MAX_WATCHPOINTS 16
 #define CACHE_LINE 64
 
 /* Guest memory of a VM. Owner: the machine; written with every vCPU outside. */
@@ -119,6 +120,8 @@ typedef struct Vcpu {
     int view_count;
     Events events;
     SystemRegister *registers;
+    Watchpoint *watchpoints[MAX_WATCHPOINTS];
+    int watchpoint_count;
     PyObject *mmio_read, *mmio_write, *hypercall, *tlb_flush_all;
     Hypercall *call;
     /* Counted with plain integers, read by whoever asks. */
@@ -233,6 +236,13 @@ bool avmm_between_blocks(Vcpu *vcpu);
 PyObject *avmm_count_events(Vcpu *vcpu, PyObject *mask);
 PyObject *avmm_event_counts(Vcpu *vcpu, PyObject *unused);
 PyObject *avmm_limit_events(Vcpu *vcpu, PyObject *arguments);
+
+/* watchpoints.c */
+int avmm_watchpoint_insert(void *cpu, uint64_t address, uint64_t length, int flags, Watchpoint **place);
+void avmm_watchpoint_remove(void *cpu, Watchpoint *watchpoint);
+void avmm_watchpoint_remove_all(void *cpu, int mask);
+int avmm_watchpoint_flags(void *cpu, uint64_t address, uint64_t length);
+void avmm_watchpoint_check(void *cpu, uint64_t address, uint64_t length, uint32_t attrs, int access, uintptr_t host_pc);
 
 /* sysregs.c */
 PyObject *avmm_define_register(Vcpu *vcpu, PyObject *arguments, PyObject *keywords);

@@ -90,6 +90,9 @@ static int open_instance(Vcpu *vcpu)
 static void close_vcpu(Vcpu *vcpu)
 {
     if (vcpu->uc != NULL) {
+        if (vcpu->cpu != NULL) {
+            avmm_watchpoint_remove_all(vcpu->cpu, 0);
+        }
         if (vcpu->library_mapping != NULL) {
             FIELD(void *, vcpu->uc, UC_MEMORY_MAPPING) = vcpu->library_mapping;
             FIELD(void *, vcpu->cpu, ARM_PRE_EL_CHANGE_HOOKS) = vcpu->library_hooks[0];

@@ -495,3 +495,19 @@ UNTRANSLATABLE = (
     0x91000400,  # add x0, x0, #1
     0xD503207F,  # wfi
 )
+
+# Watch the doubleword at x1 with the control in x2; store behind it, store to it, load from it.
+WATCH = (
+    0xD510109F,  # msr oslar_el1, xzr
+    0xD51000C1,  # msr dbgwvr0_el1, x1
+    0xD51000E2,  # msr dbgwcr0_el1, x2
+    0xD2940003,  # mov x3, #0xa000
+    0xD5100243,  # msr mdscr_el1, x3
+    0xD50348FF,  # msr daifclr, #8
+    0xD5033FDF,  # isb
+    0xF9000420,  # str x0, [x1, #8]
+    0xB9000420,  # str w0, [x1, #4]
+    0xB9400424,  # ldr w4, [x1, #4]
+    0xD2800025,  # mov x5, #1
+    0xD503207F,  # wfi
+)
