@@ -35,7 +35,6 @@ from avmm_arm64.layout import (
 )
 from avmm_arm64.pmu import Pmu
 from avmm_arm64.pmu_attributes import PmuAttribute, PmuAttributes, PmuState
-from avmm_arm64.pmu_events import EventRange, EventRules
 from avmm_arm64.pmu_options import KEYS as PMU_KEYS
 from avmm_arm64.pmu_options import pmu_options
 from avmm_arm64.psci import Psci
@@ -136,8 +135,7 @@ class Arm64(Arch):
                 attributes.set(vcpu.index, PmuAttribute.IRQ, vcpu.pmu_intid)
             attributes.set(vcpu.index, PmuAttribute.INIT, None)
         if attributes.filters:
-            ranges = [EventRange(part.first, part.count, part.action == 0) for part in attributes.filters]
-            pmu.set_rules(EventRules(ranges))
+            pmu.set_rules(attributes.rules())
 
     def reset(self) -> None:
         self.gic.reset()

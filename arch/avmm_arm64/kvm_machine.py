@@ -6,7 +6,7 @@ them: in which order things may be made, what is refused and with which errno.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from errno import EBUSY, EEXIST, EINTR, EINVAL, EIO, ENODEV, ENXIO
 
 from avmm.plugin import Engine, EngineFactory, EngineOptions, MemorySlot, OperationRefused, SystemEvent, UserspaceVm, Vcpu
@@ -16,6 +16,7 @@ from avmm_arm64.kvm_irqchip import KvmGic, PinsOnly, irq_type
 from avmm_arm64.kvm_vcpu import CPU_MODEL, FirmwareFeatures, KvmVcpu, system_event_exit
 from avmm_arm64.layout import COUNTER_HZ, RAM_BASE
 from avmm_arm64.pmu_attributes import PmuAttributes, PmuState
+from avmm_arm64.pmu_options import NO_PMU, PmuOptions
 from avmm_arm64.psci import Psci, PsciCpu
 from avmm_arm64.requests import ArmRequest
 from avmm_arm64.timer import SystemCounter, TimerPpis
@@ -97,7 +98,12 @@ class KvmMachine:
         if number in self._by_id:
             raise OperationRefused(EEXIST, f"there is a vCPU {number} already")
         index = len(self.handles)
-        vcpu = self.vm.add_vcpu({ArmRequest.VCPU_RESET: self._handle_reset, ArmRequest.IRQ_PENDING: _nothing}, _NAMES)
+        handlers: dict[int, Callable[[Vcpu], None]] = {
+            ArmRequest.VCPU_RESET: self._handle_reset,
+            ArmRequest.IRQ_PENDING: _nothing,
+            ArmRequest.RELOAD_PMU: self._handle_reload_pmu,
+        }
+        vcpu = self.vm.add_vcpu(handlers, _NAMES)
         firmware = FirmwareFeatures(stolen_time=lambda: self._stolen_times.vcpus[index])
         handle = Handle(vcpu, firmware)
         self._by_id[number] = handle
@@ -257,7 +263,8 @@ class KvmMachine:
         if gic is not None:
             for intid in (ppis.virtual, ppis.physical):
                 gic.set_ppi_level(index, intid, level=False)  # the wire has an owner now, whose level counts
-        parts = KvmVcpu(vcpu, vm, gic or PinsOnly(index), self._psci, self._counters, ppis, handle.firmware)
+        pmu = PmuOptions() if self.attributes.pmu.supported else NO_PMU
+        parts = KvmVcpu(vcpu, vm, gic or PinsOnly(index), self._psci, self._counters, ppis, pmu, handle.firmware)
         parts.attributes = self.attributes
         vcpu.arch = parts
         vcpu.engine = self._engine.create_vcpu(index, parts.traps, parts.system_registers, parts.counters)
@@ -267,6 +274,8 @@ class KvmMachine:
         vcpu.engine.write_register("pc", 0)
         for name, value in handle.registers.items():
             vcpu.engine.write_register(name, value)
+        if parts.pmu is not None:
+            parts.pmu.set_rules(self.attributes.pmu.rules())
         handle.parts = parts
         handle.show_pins()
 
@@ -274,6 +283,11 @@ class KvmMachine:
         parts = self.handles[vcpu.index].parts
         if parts is not None:
             parts.handle_reset()
+
+    def _handle_reload_pmu(self, vcpu: Vcpu) -> None:
+        parts = self.handles[vcpu.index].parts
+        if parts is not None:
+            parts.reload_pmu()
 
 
 def _nothing(vcpu: Vcpu) -> None:

@@ -9,6 +9,7 @@ from enum import IntEnum
 from avmm.plugin import Hypercall, Leave, SystemEvent, SystemRegister, UserspaceVm, Vcpu
 from avmm_arm64.gic import Gic
 from avmm_arm64.kvm_irqchip import PinsOnly
+from avmm_arm64.pmu_options import PmuOptions
 from avmm_arm64.psci import Function, Psci, Result
 from avmm_arm64.requests import ArmRequest
 from avmm_arm64.sysregs import ABSENT
@@ -85,9 +86,10 @@ class KvmVcpu(Arm64Vcpu):
         psci: Psci,
         counters: tuple[SystemCounter, SystemCounter],
         ppis: TimerPpis,
+        pmu: PmuOptions,
         features: FirmwareFeatures,
     ) -> None:
-        super().__init__(vcpu, vm, CPU_MODEL, gic, psci, counters, ppis)
+        super().__init__(vcpu, vm, CPU_MODEL, gic, psci, counters, ppis, pmu)
         self._userspace, self._features, self._ppis = vm, features, ppis
         self.irqchip = gic
         self._own_irqchip = not isinstance(gic, PinsOnly)
@@ -175,6 +177,12 @@ class KvmVcpu(Arm64Vcpu):
             super()._set_ppi(intid, level)
         else:
             self.set_line(LineLevel.VTIMER if intid == self._ppis.virtual else LineLevel.PTIMER, level)
+
+    def _set_pmu_line(self, level: bool) -> None:
+        if self._own_irqchip:
+            super()._set_pmu_line(level)
+        else:
+            self.set_line(LineLevel.PMU, level)
 
     def set_line(self, line: LineLevel, level: bool) -> None:
         """A line that userspace has to know of changed; the run ends for it."""

@@ -14,6 +14,7 @@ from typing import assert_never
 
 from avmm.plugin import AttributeValue, EventFilter, OperationRefused
 from avmm_arm64.interrupt_claims import Irqchip, is_ppi, is_spi
+from avmm_arm64.pmu_events import EventRange, EventRules
 
 HOST_PMU = 8
 """The one PMU there is, by the number that SET_PMU takes."""
@@ -131,6 +132,10 @@ class PmuAttributes:
             raise OperationRefused(ENXIO, f"there is no PMU {value}, only {HOST_PMU}")
         if self._has_run():
             raise OperationRefused(EBUSY, "a vCPU has run")
+
+    def rules(self) -> EventRules:
+        """Which events may be counted, by the filters that were set."""
+        return EventRules(EventRange(part.first, part.count, part.action == _ALLOW) for part in self.filters)
 
     def check(self, vcpu: int) -> None:
         """Before the first run of a vCPU: OperationRefused (EINVAL) unless its PMU, if it has one, is set up to run."""

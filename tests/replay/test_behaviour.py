@@ -24,6 +24,10 @@ STORES_WITH_VECTORS = (
 )  # fmt: skip
 # mov x19, #0x0a000000; mov w1, #1; mov w2, #2; mov w3, #3; stp w1, w2, [x19]; str w3, [x19, #8]
 STORE_PAIR = bytes.fromhex("1340a1d2 21008052 42008052 63008052 610a0029 630a00b9")
+# mov x19, #0x0a000000; w0 = PV_TIME_FEATURES; w1 = PV_TIME_ST; hvc #0; str w0, [x19]; w0 = PV_TIME_ST; hvc #0; str w0, [x19]
+ASK_FOR_STOLEN_TIME = bytes.fromhex(
+    "1340a1d2 00048052 00a0b872 21048052 01a0b872 020000d4 600200b9 20048052 00a0b872 020000d4 600200b9"
+)
 
 
 class Do:
@@ -272,6 +276,41 @@ class TestStolenTime:
         assert await do("set_attr", value=0x4000_1000, **where) == {"ret": 0}
         assert await do("set_attr", value=0x4000_1000, **where) == refused("EEXIST")
         assert await do("get_attr", **where) == {"ret": 0, "value": 0x4000_1000}
+
+    async def test_the_guest_finds_it_by_a_call(self, do: Do) -> None:
+        await make(do, "mmio")
+        do.machine.load(ASK_FOR_STOLEN_TIME)
+        do.machine.handles[0].set_pc(RAM_BASE)
+        assert [await do("run", vcpu=0) for _ in range(2)] == [stored(0, 0xFFFF_FFFF)] * 2
+        await do("set_attr", vcpu=0, group="PVTIME_CTRL", attr="IPA", value=0x4000_1000, size=8)
+        do.machine.vm.memory.write(0x4000_1000, b"\xff" * 32)
+        await do("vcpu_init", vcpu=0, features=["psci_0_2"])
+        do.machine.handles[0].set_pc(RAM_BASE - 4)  # where the store that is not completed yet will be skipped
+        assert [await do("run", vcpu=0) for _ in range(2)] == [stored(0, 0), stored(0, 0x4000_1000)]
+        assert do.machine.vm.memory.read(0x4000_1000, 32) == bytes(16) + b"\xff" * 16
+
+
+class TestPmu:
+    @pytest.mark.parametrize(("action", "counted"), [(0, {0x11}), (1, {0x00, 0x08, 0x1B, 0x1E})])
+    async def test_a_filter_decides_what_the_guest_can_count(self, do: Do, action: int, counted: set[int]) -> None:
+        await make(do, "mmio", "pmu_v3")
+        assert await do("set_attr", vcpu=0, group="PMU_V3_CTRL", attr="FILTER", filter=[0x11, 1, action]) == {"ret": 0}
+        await do("set_attr", vcpu=0, group="PMU_V3_CTRL", attr="INIT")
+        assert await do("run", vcpu=0) == stored(0, 1)
+        parts = do.machine.handles[0].parts
+        assert parts is not None
+        assert parts.pmu is not None
+        assert {event for event in (0x00, 0x08, 0x11, 0x1B, 0x1E) if parts.pmu.read_pmceid(0) >> event & 1} == counted
+
+    async def test_without_the_feature_there_are_no_registers(self, do: Do) -> None:
+        await make(do, "pmu_nogic")
+        assert await do("run", vcpu=0, timeout_ms=100) == {"blocked": True, "thread_state": "R"}, "its vectors are nowhere"
+
+    @pytest.mark.parametrize("pointer", ["null", "bad", "kernel", "edge", "ro"])
+    async def test_a_value_must_have_somewhere_to_go(self, do: Do, pointer: str) -> None:
+        await make(do, "mmio")
+        timer = {"vcpu": 0, "group": "TIMER_CTRL", "attr": "TIMER_IRQ_VTIMER"}
+        assert await do("get_attr", addr=pointer, **timer) == refused("EFAULT")
 
 
 @pytest.mark.parametrize(
