@@ -60,7 +60,9 @@ class KvmGic:
             return
         self._interrupts = self._interrupts or _DEFAULT_INTERRUPTS
         self._claims = Claims(self._interrupts)
-        self.gic = Gic([affinity(index) for index in range(vcpus)], signal) if vcpus else Gic([0], lambda index, level: None)
+        # With no vCPU there will never be one: nobody sees what it has instead.
+        affinities = [affinity(index) for index in range(max(vcpus, 1))]
+        self.gic = Gic(affinities, signal, self._interrupts - FIRST_SPI)
         # KVM's shared interrupts are edge-triggered until the guest says otherwise.
         for offset in range(_ICFGR + 8, _ICFGR + 0x100, 4):
             self.gic.distributor.write(offset, Width.W32, _ALL_EDGE)

@@ -170,7 +170,7 @@ class KvmMachine:
         self.gic.initialize(len(self.handles), self._drive_irq)
 
     def _drive_irq(self, index: int, level: bool) -> None:
-        parts = self.handles[index].parts
+        parts = self.handles[index].parts if index < len(self.handles) else None
         if parts is not None:
             parts.drive_irq(level)
 

@@ -263,6 +263,20 @@ class TestGic:
         assert await do("run", vcpu=0) == failed("EIO")
         assert await do("get_attr", vcpu=0, group="TIMER_CTRL", attr="TIMER_IRQ_VTIMER") == refused("EIO")
 
+    @pytest.mark.parametrize("interrupts", [64, 256, 992])
+    async def test_it_has_as_many_interrupts_as_were_asked_for(self, do: Do, interrupts: int) -> None:
+        await make(do, "gic_ready_wait")
+        await do("create_vgic_v3")
+        await do("vgic_set_addr", which="dist", addr=0x0800_0000)
+        await do("vgic_set_addr", which="redist", addr=0x080A_0000)
+        await do("vgic_set_nr_irqs", value=interrupts)
+        await do("vgic_init")
+        assert await do("vgic_reg", group=1, offset=4) == {"ret": 0, "value": 1 << 25 | 9 << 19 | interrupts // 32 - 1}
+        assert await do("run", vcpu=0) == stored(0, 0x600D)
+        assert await do("irq_line", type="spi", vcpu=0, num=interrupts - 1, level=1) == {"ret": 0}
+        assert await do("irq_line", type="spi", vcpu=0, num=interrupts, level=1) == refused("EINVAL")
+        assert await do("run", vcpu=0) == stored(0x80, interrupts - 1)
+
     async def test_its_operations_need_it(self, do: Do) -> None:
         assert await do("vgic_init") == refused("ENXIO")
 

@@ -17,30 +17,32 @@ PIDR2 = 0x3B
 """Architecture revision 3: a GICv3."""
 
 _CTLR = 0x0000
-_IROUTER_START, _IROUTER_END = 0x6100, 0x6100 + 8 * SPI_COUNT
+_IROUTER_START = 0x6100
 _CTLR_GROUPS = 0b11
 _CTLR_ARE_DS = 1 << 4 | 1 << 6
 """Affinity routing and a single Security state: both read as one and cannot be changed."""
-_TYPER_VALUE = 1 << 25 | 9 << 19 | (SPI_COUNT + FIRST_SPI) // 32 - 1
-"""No1N: an SPI has one target; IDbits: 10-bit INTIDs; ITLinesNumber; no LPIs, MBIs, extended range."""
+_TYPER = 1 << 25 | 9 << 19
+"""No1N: an SPI has one target; IDbits: 10-bit INTIDs; no LPIs, MBIs, extended range. ITLinesNumber is to be added."""
 _AFFINITY_MASK = 0xFF_00FF_FFFF
 
 
 class Distributor(Device):
     """GICD: the registers of the shared peripheral interrupts (SPI n is INTID 32 + n). Owner: the device lock.
 
-    `by_affinity` finds a vCPU by Aff3 (bits 39:32), Aff2, Aff1, Aff0 (bits 23:0), as IROUTER writes them.
+    `by_affinity` finds a vCPU by Aff3 (bits 39:32), Aff2, Aff1, Aff0 (bits 23:0), as IROUTER writes them. There are `spis`
+    interrupts: 960 at most, a multiple of 32.
     """
 
     size = 0x10000
 
-    def __init__(self, by_affinity: Mapping[int, int]) -> None:
-        self._by_affinity = by_affinity
+    def __init__(self, by_affinity: Mapping[int, int], spis: int = SPI_COUNT) -> None:
+        self._by_affinity, self._count = by_affinity, spis
+        self._irouter_end = _IROUTER_START + 8 * spis
         self._interfaces: Sequence[CpuInterface] = ()
-        self.spis = IrqBank(FIRST_SPI, SPI_COUNT, configurable=(1 << SPI_COUNT) - 1)
+        self.spis = IrqBank(FIRST_SPI, spis, configurable=(1 << spis) - 1)
         self.groups = 0
-        self._router = [0] * SPI_COUNT
-        self._target: list[int | None] = [None] * SPI_COUNT
+        self._router = [0] * spis
+        self._target: list[int | None] = [None] * spis
 
     def attach(self, interfaces: Sequence[CpuInterface]) -> None:
         """Connect the CPU interfaces, by vCPU index."""
@@ -51,13 +53,13 @@ class Distributor(Device):
         """Power-on state; every SPI is routed to affinity 0.0.0.0."""
         self.spis.reset()
         self.groups = 0
-        for index in range(SPI_COUNT):
+        for index in range(self._count):
             self._route(index, 0)
         self.update_all()
 
     def set_level(self, index: int, level: bool) -> None:
-        """Drive the wire of SPI `index` (0 to 255; others do not exist and are ignored)."""
-        if 0 <= index < SPI_COUNT:
+        """Drive the wire of SPI `index`; those that do not exist are ignored."""
+        if 0 <= index < self._count:
             self.spis.set_level(index, level)
             self.update_target(index)
 
@@ -85,14 +87,14 @@ class Distributor(Device):
     def _read_word(self, offset: int) -> int:
         if 0x80 <= offset < 0xD00:
             return self.spis.read(offset)
-        if _IROUTER_START <= offset < _IROUTER_END:
+        if _IROUTER_START <= offset < self._irouter_end:
             router = self._router[(offset - _IROUTER_START) >> 3]
             return router >> 32 if offset & 4 else router & WORD
         match offset:
             case 0x0000:
                 return _CTLR_ARE_DS | self.groups
             case 0x0004:
-                return _TYPER_VALUE
+                return _TYPER | (self._count + FIRST_SPI) // 32 - 1
             case 0x0008:
                 return IIDR
             case 0xFFE8:
@@ -105,7 +107,7 @@ class Distributor(Device):
             self.groups = value & _CTLR_GROUPS
         elif 0x80 <= offset < 0xD00:
             self.spis.write(offset, value)
-        elif _IROUTER_START <= offset < _IROUTER_END:
+        elif _IROUTER_START <= offset < self._irouter_end:
             index = (offset - _IROUTER_START) >> 3
             router = self._router[index]
             self._route(index, router & WORD | value << 32 if offset & 4 else router & ~WORD | value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from avmm_arm64.gic.cpu_interface import CpuInterface
-from avmm_arm64.gic.distributor import Distributor
+from avmm_arm64.gic.distributor import SPI_COUNT, Distributor
 from avmm_arm64.gic.redistributor import Redistributor, RedistributorRegion
 
 _FIRST_PPI, _FIRST_SPI = 16, 32
@@ -17,13 +17,13 @@ class Gic:
     """The interrupt controller of a VM, the `IrqChip` of its devices. Owner: the device lock.
 
     `affinities` gives each vCPU's Aff3.Aff2.Aff1.Aff0 in 32 bits. `signal(index, level)` is called whenever the IRQ pin of vCPU
-    `index` changes, on whatever thread made it change.
+    `index` changes, on whatever thread made it change. There are `spis` shared interrupts.
     """
 
-    def __init__(self, affinities: Sequence[int], signal: Callable[[int, bool], None]) -> None:
+    def __init__(self, affinities: Sequence[int], signal: Callable[[int, bool], None], spis: int = SPI_COUNT) -> None:
         router = {(affinity & 0xFF00_0000) << 8 | affinity & 0xFF_FFFF: index for index, affinity in enumerate(affinities)}
         self._by_affinity = {affinity: index for index, affinity in enumerate(affinities)}
-        self.distributor = Distributor(router)
+        self.distributor = Distributor(router, spis)
         self.redistributors = [
             Redistributor(index, affinity, last=index == len(affinities) - 1) for index, affinity in enumerate(affinities)
         ]
@@ -43,7 +43,7 @@ class Gic:
             interface.reset()
 
     def set_spi_level(self, number: int, level: bool) -> None:
-        """Drive shared input `number` (SPI 0 is INTID 32); numbers from 256 on do not exist and are ignored."""
+        """Drive shared input `number` (SPI 0 is INTID 32); those that do not exist are ignored."""
         self.distributor.set_level(number, level)
 
     def set_ppi_level(self, index: int, intid: int, level: bool) -> None:
