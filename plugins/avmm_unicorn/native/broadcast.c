@@ -21,15 +21,19 @@ static void broadcast_tlb_flush(Vcpu *vcpu)
     if (vcpu->machine->vcpu_count == 1) {
         return;
     }
+    bool news = false;
     vcpu->tlb_broadcasts++;
     pthread_mutex_lock(&vcpu->machine->lock);
     OTHERS(vcpu, other)
     {
+        news |= !other->tlb_pending;
         other->tlb_pending = true;
         note(other);
     }
     pthread_mutex_unlock(&vcpu->machine->lock);
-    if (avmm_call_traps(vcpu, vcpu->tlb_flush_all, NULL, 0, NULL) == TRAP_ERROR) {
+    /* Linux invalidates page by page. While all others still have a note that they have not carried out, none of them has
+       executed anything since the VM was told of it. */
+    if (news && avmm_call_traps(vcpu, vcpu->tlb_flush_all, NULL, 0, NULL) == TRAP_ERROR) {
         avmm_leave_with_error(vcpu, 0);
     }
 }

@@ -178,3 +178,17 @@ def test_more_code_than_the_translation_buffer_holds() -> None:
             guest.load(FUNCTION, programs.WFI)
             guest.go(CODE, x1=FUNCTION, x2=programs.WFI[0])
             assert guest.vcpu.enter() is HALTED, number
+
+
+def test_the_vm_is_told_again_only_when_somebody_has_run_since(pair: Guest) -> None:
+    pair.load(OTHER_PAGE, programs.TLBI_ALL)
+    pair.load(FUNCTION, programs.WFI)
+    for expected in (1, 1, 1):
+        pair.go(OTHER_PAGE)
+        assert pair.vcpu.enter(DEADLINE) is HALTED
+        assert pair.trap.tlb_flushes == expected
+    pair.go(FUNCTION, vcpu=1)
+    assert pair.vcpus[1].enter(DEADLINE) is HALTED
+    pair.go(OTHER_PAGE)
+    assert pair.vcpu.enter(DEADLINE) is HALTED
+    assert (pair.trap.tlb_flushes, native(pair.vcpu).tlb_broadcasts) == (2, 4)
