@@ -28,7 +28,7 @@ class TestPl031(DeviceContract):
 
 
 class TestVirtioConsole(DeviceContract):
-    """The test device on its legacy transport."""
+    """The virtio console."""
 
     def make_device(self, options: DeviceOptions) -> Device:
         return avmm_virtio.create_console(replace(options, options={"testdev": True}))
