@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 import structlog
 import uvloop
 
-from tests.benchmarks import exits, guests, metrics, requests
+from tests.benchmarks import exits, guests, metrics, pmu, requests
 from tests.benchmarks.table import Row, render
 
 
@@ -22,6 +22,7 @@ def main() -> int:
     for benchmark in on_uvloop:
         rows += uvloop.run(benchmark())
     rows += guests.run()
+    rows += pmu.run()
     print(render(rows))
     return int(any(row.met is False for row in rows))
 
