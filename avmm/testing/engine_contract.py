@@ -8,7 +8,7 @@ from enum import Enum
 
 import pytest
 
-from avmm.engine import Hypercall, VcpuEngine
+from avmm.engine import CountedEvent, EventLimit, Hypercall, VcpuEngine, event_bit
 from avmm.exits import BudgetExhausted, Halted, Kicked
 from avmm.testing.vm import WATCHDOG_S
 
@@ -180,6 +180,34 @@ class EngineContract:
                 assert vcpu.instructions == entry * budget
             else:
                 assert vcpu.instructions >= entry * budget
+
+    @pytest.mark.parametrize("limit", [1, 7, 1000])
+    def test_events_are_counted_up_to_their_limits(self, vcpus: _Vcpus, limit: int) -> None:
+        vcpu = vcpus(Guest.SPIN)
+        if CountedEvent.INSTRUCTIONS not in vcpu.counted_events:
+            pytest.skip("the engine counts no instructions: it says so in counted_events")
+        seen: list[int] = []
+
+        def count() -> int:
+            return sum(vcpu.event_counts()[:2])
+
+        def reached() -> None:
+            seen.append(count())
+
+        vcpu.count_events(event_bit(CountedEvent.INSTRUCTIONS, 0) | event_bit(CountedEvent.INSTRUCTIONS, 1))
+        vcpu.limit_events([EventLimit(CountedEvent.INSTRUCTIONS, 3, limit)], reached)
+        assert isinstance(vcpu.enter(1000), BudgetExhausted)
+        assert isinstance(vcpu.enter(1000), BudgetExhausted)
+        assert len(seen) == 1, "a limit is reached once"
+        if self.exact_budgets:
+            assert (seen[0], count()) == (limit, 2000)
+        else:
+            assert seen[0] >= limit
+            assert count() >= 2000
+        vcpu.count_events(0)
+        vcpu.limit_events([], reached)
+        assert isinstance(vcpu.enter(1000), BudgetExhausted)
+        assert len(seen) == 1
 
     def test_a_kick_comes_before_a_budget(self, vcpus: _Vcpus) -> None:
         vcpu = vcpus(Guest.SPIN)
