@@ -64,13 +64,11 @@ def build(guest: str, output: Path) -> tuple[Path, Path]:
 
 def flatten(elf: bytes) -> bytes:
     """The bytes of the one loadable segment of a 64-bit little-endian ELF file."""
-    program_headers, = struct.unpack_from("<Q", elf, 32)
+    (program_headers,) = struct.unpack_from("<Q", elf, 32)
     size, count = struct.unpack_from("<HH", elf, 54)
     loads = []
     for index in range(count):
-        kind, _flags, offset, _vaddr, _paddr, file_size = struct.unpack_from(
-            "<IIQQQQ", elf, program_headers + index * size
-        )
+        kind, _flags, offset, _vaddr, _paddr, file_size = struct.unpack_from("<IIQQQQ", elf, program_headers + index * size)
         if kind == 1:  # PT_LOAD
             loads.append(elf[offset : offset + file_size])
     if len(loads) != 1:

@@ -68,9 +68,7 @@ def load() -> None:
     check_host()
     version = installed_version()
     native = _native()
-    native.configure(
-        ExternalAbort, Undefined, EngineError, KICKED, HALTED, YIELDED, BUDGET_EXHAUSTED, Debug, Fault
-    )
+    native.configure(ExternalAbort, Undefined, EngineError, KICKED, HALTED, YIELDED, BUDGET_EXHAUSTED, Debug, Fault)
     try:
         native.load(str(library_path()), VERSION_NUMBER)
     except RuntimeError as error:

@@ -14,7 +14,7 @@ VECTORS = 0x800
 # One page: the program at its start, its vectors at 0x800; every vector is `wfi; b .`.
 SVC_PROGRAM = bytes.fromhex("a1b400d4")  # svc #0x5a5
 ABORT_PROGRAM = bytes.fromhex("200040f9")  # ldr x0, [x1]
-WFI_AND_SPIN = bytes.fromhex("7f2003d5" "00000014")
+WFI_AND_SPIN = bytes.fromhex("7f2003d500000014")
 ESR_SVC = 0x5600_05A5
 ESR_ABORT = 0x9600_0010  # data abort from the same level, synchronous external abort, a read
 

@@ -36,9 +36,7 @@ def register(
     return SystemRegister("S3_3_C15_C2_0", REGISTER, read, write, constant, el0)
 
 
-def counter(
-    frequency_hz: int = FREQUENCY_HZ, offset: int = 0, allowed_at_el0: Callable[[], bool] | None = None
-) -> Counter:
+def counter(frequency_hz: int = FREQUENCY_HZ, offset: int = 0, allowed_at_el0: Callable[[], bool] | None = None) -> Counter:
     return Counter("CNTVCT_EL0", CNTVCT_EL0, frequency_hz, offset, allowed_at_el0)
 
 
