@@ -129,7 +129,7 @@ class Sleep:
         if over():
             return False
         waited = False
-        started_ns = vcpu.clock.now_ns()
+        stats = vcpu.stats
         while True:
             # On the queue first, then the look: whoever makes `over()` true after our look finds us on the queue and wakes us.
             waiter = queue.prepare()
@@ -143,15 +143,19 @@ class Sleep:
                 waited = True
                 if trace is not None:
                     trace(Tracepoint.ASLEEP)
+                stats.slept_ns = vcpu.clock.now_ns()
                 await waiter
             finally:
                 self._off_the_queue()
+                if stats.slept_ns >= 0:
+                    awake_ns = vcpu.clock.now_ns()
+                    stats.blocked_ns += awake_ns - stats.slept_ns
+                    stats.slept_ns = -1  # right behind its sum: see VcpuStats
             if over():
                 break
-            vcpu.stats.spurious_wakeups += 1
+            stats.spurious_wakeups += 1
         if waited:
             vcpu.exhausted_quantum = False
-            vcpu.stats.blocked_ns += vcpu.clock.now_ns() - started_ns
         return waited
 
     def _off_the_queue(self) -> None:

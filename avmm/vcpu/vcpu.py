@@ -257,7 +257,16 @@ class Vcpu:
     async def run(self) -> None:
         """Run the guest until VM_DEAD. The order of the steps is the kernel's (kvm_arch_vcpu_ioctl_run)."""
         self._task = asyncio.current_task()
-        self.stats.started_ns = self.clock.now_ns()
+        stats = self.stats
+        if stats.started_ns < 0:
+            stats.started_ns = self.clock.now_ns()
+        stats.ended_ns = -1
+        try:
+            await self._run()
+        finally:
+            stats.ended_ns = self.clock.now_ns()
+
+    async def _run(self) -> None:
         while True:
             trace = self.trace
             if trace is not None:
@@ -317,16 +326,17 @@ class Vcpu:
         if self.trace is not None:
             self.trace(Tracepoint.ENTRY)
         self._guest_thread = threading.get_ident()
-        started_ns = self.clock.now_ns()
+        stats = self.stats
+        stats.entered_ns = started_ns = self.clock.now_ns()
         try:
             exit_ = self.engine.enter(budget)
         finally:
             self._guest_thread = 0
             now_ns = self.clock.now_ns()
             self._now_outside(now_ns)
-            stats = self.stats
             stats.exits += 1
             stats.guest_ns += now_ns - started_ns
+            stats.entered_ns = -1  # right behind its sum: see VcpuStats
             if self.trace is not None:
                 self.trace(Tracepoint.EXIT)
         stats.exits_by_reason[exit_.reason] += 1

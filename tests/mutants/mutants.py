@@ -209,8 +209,9 @@ MUTANTS = [
     Mutant(
         "the acknowledgement comes before the guest is out",
         VCPU,
-        "        started_ns = self.clock.now_ns()\n        try:\n            exit_ = self.engine.enter(budget)\n",
-        "        started_ns = self.clock.now_ns()\n        try:\n            self._now_outside()\n"
+        "        stats.entered_ns = started_ns = self.clock.now_ns()\n        try:\n"
+        "            exit_ = self.engine.enter(budget)\n",
+        "        stats.entered_ns = started_ns = self.clock.now_ns()\n        try:\n            self._now_outside()\n"
         "            exit_ = self.engine.enter(budget)\n",
         (DEKKER, CANCELLATION),
     ),
@@ -266,7 +267,7 @@ MUTANTS = [
     Mutant(
         "a woken sleeper does not look again",
         HALT,
-        "            if over():\n                break\n            vcpu.stats.spurious_wakeups += 1\n",
+        "            if over():\n                break\n            stats.spurious_wakeups += 1\n",
         "            break\n",
         (KICKS, SLEEP),
     ),
