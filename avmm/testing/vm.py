@@ -56,7 +56,7 @@ class ScriptedVm(Vm):
 
     `slot="inline"` (the default) runs everything on the event loop in virtual time: deterministic. `slot="thread"` runs each
     vCPU on a thread of its own in real time. `devices` are factories by name, placed on the bus in order from 0x1000_0000,
-    0x1_0000 apart, with the shared interrupt inputs 0, 1, ...
+    0x1_0000 apart, with the shared interrupt inputs 0, 1, ... `metrics` serves them, as the setting of a machine does.
 
         async with ScriptedVm([Halted(), Spin()]) as vm:
             await vm.start()
@@ -80,6 +80,7 @@ class ScriptedVm(Vm):
         quantum_us: int = 1000,
         on_device_fault: Literal["continue", "stop"] = "continue",
         on_reset: Literal["reset", "exit"] = "reset",
+        metrics: str | None = None,
         plugins: Plugins | None = None,
     ) -> None:
         virtual = slot == "inline" and (clock is None or isinstance(clock, VirtualClock))
@@ -96,6 +97,7 @@ class ScriptedVm(Vm):
             quantum_us=quantum_us,
             on_device_fault=on_device_fault,
             on_reset=on_reset,
+            metrics=metrics,
         )
         super().__init__(config, console=console, plugins=plugins or ToyPlugins(devices), clock=clock)
         self.trace_log: deque[tuple[int, Tracepoint]] = deque(maxlen=TRACE_LENGTH)
