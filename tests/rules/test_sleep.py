@@ -145,7 +145,7 @@ async def test_a_halt_that_need_not_wait_does_not_sleep(scripted_vm, slot):
     vm = await scripted_vm([HALTED, Spin()], slot=slot, start=False)
     vm.at(0, Tracepoint.ENTRY, lambda: vm.part().__setattr__("pending_irqs", 1))
     await vm.start()
-    await vm.until(lambda: vm.guest().entries == 2)
+    await vm.until(lambda: vm.guest().entries >= 2)
     assert Tracepoint.ASLEEP not in vm.points()
     assert vm.vcpus[0].stats.halts
 
