@@ -59,13 +59,25 @@ class Timer:
 class TimerHeap:
     """Timers in order of time, then of making. Its user guards it."""
 
-    __slots__ = ("_heap", "_order")
+    __slots__ = ("_heap", "_order", "_purge_at")
+
+    PURGE_FROM = 64
 
     def __init__(self) -> None:
         self._heap: list[Timer] = []
         self._order = itertools.count()
+        self._purge_at = self.PURGE_FROM
+
+    def __len__(self) -> int:
+        """Entries held, cancelled ones that have not been dropped yet included."""
+        return len(self._heap)
 
     def add(self, when_ns: int, callback: Callable[[], None]) -> Timer:
+        # Cancelled entries go when they come up; a guest that moves one far timer again and again would pile them up.
+        if len(self._heap) >= self._purge_at:
+            self._heap = [timer for timer in self._heap if timer.callback is not None]
+            heapq.heapify(self._heap)
+            self._purge_at = max(self.PURGE_FROM, 2 * len(self._heap))
         timer = Timer(when_ns, next(self._order), callback)
         heapq.heappush(self._heap, timer)
         return timer

@@ -360,3 +360,17 @@ def test_heaps_compare_by_time_then_by_order():
     made = [heap.add(5, lambda: None) for _ in range(4)]
     assert [timer.order for timer in heap.take_due(5)] == [timer.order for timer in made]
     assert heapq.nsmallest(1, made) == [made[0]]
+
+
+def test_cancelled_timers_do_not_pile_up():
+    """What a guest does that moves one timer, always to somewhere far and earlier."""
+    heap = TimerHeap()
+    fired: list[int] = []
+    live = [heap.add(1000 + number, lambda number=number: fired.append(number)) for number in range(200)]
+    for number in range(10_000):
+        heap.add(10**9 - number, lambda: fired.append(-1)).cancel()
+        assert len(heap) <= 2 * len(live) + 1
+    for timer in heap.take_due(10**9):
+        if timer.callback is not None:
+            timer.callback()
+    assert fired == list(range(200))
