@@ -29,7 +29,8 @@ class Bus:
     """Disjoint ranges of guest physical address space, each a device's registers.
 
     A device that raises is quarantined: from then on it reads as zero and ignores writes, and `on_fault(region, error)` is told
-    once. An access that no device claims reads as zero, is ignored when written, and is counted in `unclaimed`.
+    once. An access that no device answers (none is there, it is quarantined, or its end is crossed) reads as zero, is ignored when
+    written, and is counted in `unclaimed`.
     """
 
     def __init__(self, lock: DeviceLock, on_fault: Callable[[Region, Exception], None]) -> None:
@@ -78,7 +79,7 @@ class Bus:
         region = self.find(address)
         with self._lock:
             if region is None or region.quarantined or address + width > region.end:
-                self.unclaimed += region is None
+                self.unclaimed += 1
                 return 0
             region.reads += 1
             try:
@@ -92,7 +93,7 @@ class Bus:
         region = self.find(address)
         with self._lock:
             if region is None or region.quarantined or address + width > region.end:
-                self.unclaimed += region is None
+                self.unclaimed += 1
                 return
             region.writes += 1
             try:
