@@ -9,6 +9,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -53,6 +54,8 @@ def kill(mutant: Mutant) -> str | None:
             return f"hangs in {' '.join(mutant.tests)}"
         if run.returncode == 0:
             return None
+        if run.returncode < 0:  # out of bounds, of memory for one: no test that passes does that
+            return f"{' '.join(mutant.tests)}, which dies of {signal.Signals(-run.returncode).name}"
         if run.returncode != 1:
             raise RuntimeError(f"{mutant}: the tests could not be run:\n{run.stdout[-2000:]}{run.stderr[-2000:]}")
         failed = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", run.stdout, re.MULTILINE)
