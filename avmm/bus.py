@@ -29,8 +29,8 @@ class Bus:
     """Disjoint ranges of guest physical address space, each a device's registers.
 
     A device that raises is quarantined: from then on it reads as zero and ignores writes, and `on_fault(region, error)` is told
-    once. An access that no device answers (none is there, it is quarantined, or its end is crossed) reads as zero, is ignored when
-    written, and is counted in `unclaimed`.
+    once. An access that no device answers (none is there, it is quarantined, or its end is crossed) reads as zero, is ignored
+    when written, and is counted in `unclaimed`.
     """
 
     def __init__(self, lock: DeviceLock, on_fault: Callable[[Region, Exception], None]) -> None:
