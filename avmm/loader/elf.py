@@ -1,4 +1,8 @@
-"""ELF executables (System V ABI, chapters "Object Files" and "Program Loading"): 64 bits, little-endian, by physical address."""
+"""ELF executables (System V ABI, chapters "Object Files" and "Program Loading"): 64 bits, little-endian, by physical address.
+
+By hand, because a loader looks at two small tables, and a library insists on a third, the section table, which an executable need
+not have in good order to run. The tests hold it against one.
+"""
 
 from __future__ import annotations
 
