@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 import structlog
 import uvloop
 
-from tests.benchmarks import exits, guests, metrics, pmu, requests
+from tests.benchmarks import exits, guests, interrupts, metrics, pmu, requests
 from tests.benchmarks.table import Row, render
 
 
@@ -23,6 +23,7 @@ def main() -> int:
         rows += uvloop.run(benchmark())
     rows += guests.run()
     rows += pmu.run()
+    rows += interrupts.run()
     print(render(rows))
     return int(any(row.met is False for row in rows))
 
