@@ -11,12 +11,12 @@ from avmm.plugin import (
     BootImage,
     ConfigError,
     DevicePlace,
-    LoadError,
     MemorySlot,
     Vcpu,
     VmServices,
 )
 from avmm_arm64.attributes import TimerAttributes, VcpuAttributes
+from avmm_arm64.boot import place_at_top
 from avmm_arm64.fdt import Board, build_fdt
 from avmm_arm64.gic import Gic, GicV2
 from avmm_arm64.gic.gicv2 import MAX_VCPUS as MAX_VCPUS_GICV2
@@ -44,9 +44,6 @@ from avmm_arm64.timer import SystemCounter, TimerPpis, is_ppi
 from avmm_arm64.vcpu import Arm64Vcpu
 
 _EM_AARCH64 = 183
-_PAGE = 4096
-_MAX_FDT = 2 << 20
-"""Linux, Documentation/arch/arm64/booting.rst: the device tree is 8-byte aligned and no larger than 2 MiB."""
 
 _IRQCHIPS: Mapping[str, type[Gic] | type[GicV2]] = {"": Gic, "gicv3": Gic, "3": Gic, "gicv2": GicV2, "2": GicV2}
 
@@ -141,33 +138,18 @@ class Arm64(Arch):
         self.gic.reset()
 
     def boot(self, image: BootImage, devices: Sequence[DevicePlace]) -> None:
-        memory = self._vm.memory
-        ram_end = RAM_BASE + self._options.memory_bytes
-        initrd = _read_initrd(image)
-        # At the top: the device tree, and the initrd below it, a page each at least. Both sizes are known once the tree is
-        # built with any initrd address of the right width.
-        gicv2 = isinstance(self.gic, GicV2)
+        ram = RAM_BASE, RAM_BASE + self._options.memory_bytes
         board = Board(
             self._options.cpu,
             len(self._vcpus),
             self._options.memory_bytes,
             self.timer_ppis,
             tuple(devices),
-            gicv2,
+            isinstance(self.gic, GicV2),
             pmu_irqs=tuple(parts.pmu_intid for parts in self._vcpus if parts.pmu is not None),
         )
-        size = len(build_fdt(board, image.command_line, (RAM_BASE, ram_end) if initrd else None))
-        fdt_address = (ram_end - size) & -_PAGE
-        initrd_address = (fdt_address - len(initrd)) & -_PAGE
-        if size > _MAX_FDT or initrd_address < image.end:
-            raise LoadError(
-                f"guest memory is too small: the image ends at {image.end:#x}, the initrd ({len(initrd)} bytes) and the device"
-                f" tree ({size} bytes) must fit below {ram_end:#x}"
-            )
-        memory.write(initrd_address, initrd)
-        place = (initrd_address, initrd_address + len(initrd)) if initrd else None
-        memory.write(fdt_address, build_fdt(board, image.command_line, place))
-        self._vcpus[0].start_at(image.entry, fdt_address)
+        tree = place_at_top(self._vm.memory, ram, image, lambda initrd: build_fdt(board, image.command_line, initrd))
+        self._vcpus[0].start_at(image.entry, tree)
         self._vm.vcpus[0].power_on()
 
     def _drive_irq(self, index: int, level: bool) -> None:
@@ -208,12 +190,3 @@ def _timer_ppis(options: Mapping[str, object]) -> TimerPpis:
             raise ConfigError(f"{value!r} is not a private interrupt: 16 to 31", key=f"arch.{key}")
         setattr(ppis, key.removesuffix("_timer_ppi"), value)
     return ppis
-
-
-def _read_initrd(image: BootImage) -> bytes:
-    if image.initrd is None:
-        return b""
-    try:
-        return image.initrd.read_bytes()
-    except OSError as error:
-        raise LoadError(f"{image.initrd}: {error.strerror}") from error

@@ -13,6 +13,11 @@ _HEADER = struct.Struct("<8x QQQ 24x 4s 4x")
 _MAGIC = b"ARM\x64"
 _BIG_ENDIAN = 1 << 0
 _BASE_ALIGNMENT = 2 << 20
+_PE = struct.Struct("<4s 2x H 12x H 2x")
+"""PE/COFF header: signature, number of sections, size of the optional header behind it."""
+_PE_SECTION = struct.Struct("<16x II 16x")
+"""Size and offset in the file."""
+_PE_OFFSET = 0x3C
 _OLD_TEXT_OFFSET = 0x8_0000
 """Where kernels before 3.17 go, whose image_size is 0 and whose text_offset means nothing."""
 
@@ -30,6 +35,8 @@ def load(image: bytes, memory: GuestMemory, image_base: int) -> tuple[int, int]:
     text_offset, image_size, flags, _ = _HEADER.unpack_from(image)
     if flags & _BIG_ENDIAN:
         raise LoadError("the arm64 Image is big-endian, not little-endian")
+    if (whole := _size_in_file(image)) > len(image):
+        raise LoadError(f"the arm64 Image is truncated: {whole:#x} bytes are needed, it has {len(image):#x}")
     if not image_size:
         text_offset = _OLD_TEXT_OFFSET
     address = -(-image_base // _BASE_ALIGNMENT) * _BASE_ALIGNMENT + text_offset
@@ -37,3 +44,20 @@ def load(image: bytes, memory: GuestMemory, image_base: int) -> tuple[int, int]:
     check_fits(memory, address, size, "the arm64 Image")
     place(memory, address, image, "the arm64 Image")
     return address, address + size
+
+
+def _size_in_file(image: bytes) -> int:
+    """How long the file must be: what the Image cannot say itself, but the PE/COFF header of its EFI stub can; 0 without one."""
+    start = int.from_bytes(image[_PE_OFFSET : _PE_OFFSET + 4], "little")
+    if not start or len(image) < start + _PE.size:
+        return start + _PE.size if start else 0
+    signature: bytes
+    count: int
+    optional: int
+    signature, count, optional = _PE.unpack_from(image, start)
+    if signature != b"PE\0\0":
+        return 0
+    table = start + _PE.size + optional
+    if len(image) < (end := table + count * _PE_SECTION.size):
+        return end
+    return max((size + at for size, at in _PE_SECTION.iter_unpack(image[table:end])), default=0)

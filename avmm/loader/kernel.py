@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import stat
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from avmm.errors import LoadError
 from avmm.loader import arm64_image, elf
+from avmm.loader.packed import unpack
 from avmm.loader.placement import place
 from avmm.memory import GuestMemory
 
@@ -17,14 +17,15 @@ EM_AARCH64 = 183
 FLAT_OFFSET = 0x8_0000
 """Where a flat image goes, from the image base: where Linux images go that name no offset of their own."""
 
-_GZIP_MAGIC = b"\x1f\x8b\x08"
 _FOREIGN = (
     (0x202, b"HdrS", "an x86 Linux kernel (bzImage)"),
     (0x24, b"\x18\x28\x6f\x01", "a 32-bit ARM Linux kernel (zImage)"),
     (0x38, b"ARM\x64", "an arm64 Linux kernel (Image)"),
     (0x38, b"RSC\x05", "a RISC-V Linux kernel (Image)"),
     (0x00, b"\x27\x05\x19\x56", "a U-Boot image (uImage)"),
-    (0x04, b"zimg", "a compressed EFI image; unpack the kernel in it first"),
+    (0x00, b"\xfd7zXZ\0", "compressed by xz; unpack it first"),
+    (0x00, b"\x28\xb5\x2f\xfd", "compressed by zstd; unpack it first"),
+    (0x00, b"BZh", "compressed by bzip2; unpack it first"),
 )
 """What must not be taken for a flat image: offset, magic, what it is."""
 
@@ -43,8 +44,8 @@ def load_kernel(path: Path | str, memory: GuestMemory, *, elf_machine: int, imag
     """Load the kernel at `path` into guest memory; LoadError says in one line why it cannot be.
 
     An ELF file goes to the physical addresses of its segments; a Linux arm64 Image to its text offset from `image_base`;
-    anything else is flat and goes to `image_base` + 0x80000. The latter two may be gzip-compressed. `elf_machine` is the
-    e_machine of the guest's architecture.
+    anything else is flat and goes to `image_base` + 0x80000. The latter two may be gzip-compressed, or in a self-extracting
+    EFI image (gzip or xz). `elf_machine` is the e_machine of the guest's architecture.
     """
     path = Path(path)
     try:
@@ -79,22 +80,9 @@ def _read(file: BinaryIO, limit: int) -> bytes:
     """The whole file, unpacked if it is compressed; LoadError when that is nothing, or more than `limit` bytes."""
     file.seek(0)
     # One byte more than may be there, so that too much is seen without being read.
-    image = file.read(limit + 1)
-    if image.startswith(_GZIP_MAGIC):
-        image = _unpack(image, limit)
+    image = unpack(file.read(limit + 1), limit)
     if not image:
         raise LoadError("is empty")
     if len(image) > limit:
         raise LoadError(f"is larger than guest memory ({limit:#x} bytes)")
-    return image
-
-
-def _unpack(packed: bytes, limit: int) -> bytes:
-    unpacker = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
-    try:
-        image = unpacker.decompress(packed, limit + 1)
-    except zlib.error as error:
-        raise LoadError(f"is not a sound gzip file: {error}") from None
-    if not unpacker.eof and len(image) <= limit:
-        raise LoadError("is a truncated gzip file")
     return image

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 from typing import cast
 
@@ -224,9 +226,52 @@ class TestBootMistakes:
         with pytest.raises(LoadError, match="guest memory is too small: the image ends at 0x40fffff0"):
             machine.arch.boot(BootImage(0x4008_0000, 0x40FF_FFF0), [])
 
-    def test_no_initrd(self, machine: FakeMachine, tmp_path: Path) -> None:
-        with pytest.raises(LoadError, match="nothing-here: No such file or directory"):
-            machine.arch.boot(BootImage(0x4008_0000, 0x4010_0000, initrd=tmp_path / "nothing-here"), [])
+    @pytest.fixture
+    def initrd(self, tmp_path: Path) -> Path:
+        return tmp_path / "initrd"
+
+    def refused(self, machine: FakeMachine, initrd: Path) -> str:
+        """The one line that says why."""
+        with pytest.raises(LoadError) as error:
+            machine.arch.boot(BootImage(0x4008_0000, 0x4010_0000, initrd=initrd), [])
+        return str(error.value).removeprefix(f"{initrd}: ")
+
+    def test_no_initrd(self, machine: FakeMachine, initrd: Path) -> None:
+        assert self.refused(machine, initrd) == "No such file or directory"
+
+    def test_an_initrd_that_is_no_file(self, machine: FakeMachine, initrd: Path) -> None:
+        os.mkfifo(initrd)
+        assert self.refused(machine, initrd) == "is not a regular file"
+
+    def test_an_empty_initrd(self, machine: FakeMachine, initrd: Path) -> None:
+        initrd.touch()
+        assert self.refused(machine, initrd) == "is empty"
+
+    def test_an_initrd_that_does_not_fit(self, machine: FakeMachine, initrd: Path) -> None:
+        with initrd.open("wb") as file:
+            file.truncate(64 << 30)
+        assert self.refused(machine, initrd) == (
+            "0x1000000000 bytes do not fit into guest memory between the image's end at 0x40100000"
+            " and the device tree at 0x40fff000"
+        )
+
+    @pytest.mark.parametrize(("spare", "fits"), [(0, True), (1, False)])
+    def test_an_initrd_that_fits_to_the_page(self, machine: FakeMachine, initrd: Path, spare: int, fits: bool) -> None:
+        with initrd.open("wb") as file:
+            file.truncate(0x40FF_F000 - 0x4010_0000 + spare)
+        if fits:
+            machine.arch.boot(BootImage(0x4008_0000, 0x4010_0000, initrd=initrd), [])
+        else:
+            assert "do not fit" in self.refused(machine, initrd)
+
+    def test_a_device_tree_that_grows_too_large(self, machine: FakeMachine) -> None:
+        with pytest.raises(LoadError) as error:
+            machine.arch.boot(BootImage(0x4008_0000, 0x4010_0000, "x" * (2 << 20)), [])
+        assert re.fullmatch(
+            r"the device tree has 20\d{5} bytes, the guest's command line being 2097152 of them;"
+            r" no more than 2097152 are allowed",
+            str(error.value),
+        )
 
 
 def test_a_reset_of_the_machine_resets_the_gic(machine: FakeMachine) -> None:
