@@ -21,6 +21,7 @@ from avmm.engine import Counter, SystemRegister, Traps, VcpuEngine
 from avmm.irq import IrqChip
 from avmm.lock import DeviceLock
 from avmm.memory import GuestMemory, MemorySlot
+from avmm.view import LineView, VcpuView
 
 if TYPE_CHECKING:
     from avmm.instrument import Figure, FigureValue
@@ -151,6 +152,10 @@ class ArchVcpu(ABC):
         """What the architecture counts for this vCPU, as it is now. Any thread, without a lock: reads plain integers only."""
         return ()
 
+    def view(self) -> VcpuView:
+        """What is set, driven and counting now. Any thread, with the device lock held; the guest may be running."""
+        return VcpuView()
+
 
 class Arch(ABC):
     """A machine of one architecture.
@@ -195,6 +200,10 @@ class Arch(ABC):
 
     def check(self) -> None:
         """Raise ConfigError when a vCPU must not run as things are configured. Called before a vCPU's first entry, each time."""
+
+    def lines(self) -> tuple[LineView, ...]:
+        """The interrupt lines that belong to no single vCPU. Any thread, with the device lock held."""
+        return ()
 
     def reset(self) -> None:
         """Reset what belongs to no single vCPU (the distributor, say). Called with the device lock held, every vCPU outside."""

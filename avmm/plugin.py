@@ -68,6 +68,7 @@ from avmm.vcpu.mode import Tracepoint, VcpuMode
 from avmm.vcpu.posted import PostedWord
 from avmm.vcpu.requests import NO_ACTION, NO_WAKEUP, WAIT, Request, arch_request
 from avmm.vcpu.vcpu import Vcpu
+from avmm.view import CounterView, LineView, TimerView, VcpuView
 
 __all__ = [
     "BUCKETS",
@@ -94,6 +95,7 @@ __all__ = [
     "Console",
     "CountedEvent",
     "Counter",
+    "CounterView",
     "Debug",
     "Device",
     "DeviceFactory",
@@ -124,6 +126,7 @@ __all__ = [
     "KickAction",
     "Kicked",
     "Leave",
+    "LineView",
     "LoadError",
     "MemorySlot",
     "NotApplicable",
@@ -136,6 +139,7 @@ __all__ = [
     "SystemEvent",
     "SystemRegister",
     "TimerHandle",
+    "TimerView",
     "Tracepoint",
     "Traps",
     "Undefined",
@@ -144,6 +148,7 @@ __all__ = [
     "VcpuEngine",
     "VcpuMode",
     "VcpuStats",
+    "VcpuView",
     "VmServices",
     "Width",
     "Yielded",

@@ -11,10 +11,12 @@ from avmm.plugin import (
     BootImage,
     ConfigError,
     DevicePlace,
+    LineView,
     MemorySlot,
     Vcpu,
     VmServices,
 )
+from avmm_arm64 import views
 from avmm_arm64.attributes import TimerAttributes, VcpuAttributes
 from avmm_arm64.boot import place_at_top
 from avmm_arm64.fdt import Board, build_fdt
@@ -133,6 +135,9 @@ class Arm64(Arch):
             attributes.set(vcpu.index, PmuAttribute.INIT, None)
         if attributes.filters:
             pmu.set_rules(attributes.rules())
+
+    def lines(self) -> tuple[LineView, ...]:
+        return views.lines(self.gic.distributor.spis)
 
     def reset(self) -> None:
         self.gic.reset()

@@ -89,7 +89,7 @@ class Pmu(PmuCounters):
         self._sync()
         if self._pmcr & E:
             for index in bits(value & self._enabled & ~CYCLE_BIT):
-                if self._event(index) == PmuEvent.SW_INCR:
+                if self.event(index) == PmuEvent.SW_INCR:
                     self._advance(index, 1)
         self._update_line()
 

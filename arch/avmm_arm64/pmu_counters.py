@@ -128,6 +128,22 @@ class PmuCounters:
         """True while a counter counts what the engine has to tell."""
         return bool(self._active)
 
+    def enabled(self, index: int) -> bool:
+        """True while counter `index` is enabled, by itself and by PMCR_EL0.E."""
+        return bool(self._pmcr & E and self._enabled >> index & 1)
+
+    def in_use(self, index: int) -> bool:
+        """True when counter `index` is enabled or not zero."""
+        return self.enabled(index) or self._values[index] != 0
+
+    def event(self, index: int) -> int:
+        """The number of the event that counter `index` counts."""
+        return PmuEvent.CPU_CYCLES if index == CYCLE_COUNTER else self._types[index] & 0xFFFF
+
+    def last_value(self, index: int) -> int:
+        """Counter `index` as of the last time it was brought up to date. Asks nothing of the engine, so any thread may."""
+        return self._values[index]
+
     # Counting.
 
     def _valid(self) -> int:
@@ -171,11 +187,8 @@ class PmuCounters:
             and odd < self.counters
             and bool(self._enabled >> odd & 1)
             and bool(self._pmcr & E)
-            and self._event(odd) == PmuEvent.CHAIN
+            and self.event(odd) == PmuEvent.CHAIN
         )
-
-    def _event(self, index: int) -> int:
-        return PmuEvent.CPU_CYCLES if index == CYCLE_COUNTER else self._types[index] & 0xFFFF
 
     def _program(self) -> None:
         """Tell the engine what to count from here on, and how far it is to the next overflow that interrupts."""
@@ -186,7 +199,7 @@ class PmuCounters:
         limits: list[EventLimit] = []
         mask = 0
         for index in bits(self._enabled if self._pmcr & E else 0):
-            event = self._event(index)
+            event = self.event(index)
             counted, levels = COUNTED.get(event), self._levels(index)
             if counted is None or not levels or counted not in source.counted_events or not self._rules.allow(event):
                 continue

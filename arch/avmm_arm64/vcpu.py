@@ -17,8 +17,10 @@ from avmm.plugin import (
     Request,
     Vcpu,
     VcpuEngine,
+    VcpuView,
     VmServices,
 )
+from avmm_arm64 import views
 from avmm_arm64.attributes import GROUPS, VcpuAttributes
 from avmm_arm64.gic import BankedTraps, Gic, GicV2
 from avmm_arm64.interrupt_claims import FIRST_SPI
@@ -143,6 +145,9 @@ class Arm64Vcpu(ArchVcpu):
             (_LATENESS, timers.lateness),
             *zip(_ACKNOWLEDGED, self._interface.acknowledged, strict=True),
         )
+
+    def view(self) -> VcpuView:
+        return VcpuView(views.timers(self.timers), views.lines(self._gic.private_bank(self.index)), views.counters(self.pmu))
 
     # The interrupt controller's side.
 

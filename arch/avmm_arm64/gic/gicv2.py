@@ -30,6 +30,10 @@ class GicV2:
         self.distributor.attach(self.interfaces)
         self.region = CpuInterfaceRegion(self.interfaces, self.accessor)
 
+    def private_bank(self, index: int) -> IrqBank:
+        """The SGIs and PPIs of vCPU `index`."""
+        return self._banks[index]
+
     def reset(self) -> None:
         """Power-on state of the whole controller; the wires keep their levels."""
         self.distributor.reset_state()

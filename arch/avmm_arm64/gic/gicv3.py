@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from avmm_arm64.gic.cpu_interface import CpuInterface
 from avmm_arm64.gic.distributor import SPI_COUNT, Distributor
+from avmm_arm64.gic.irq_state import IrqBank
 from avmm_arm64.gic.redistributor import Redistributor, RedistributorRegion
 
 _FIRST_PPI, _FIRST_SPI = 16, 32
@@ -33,6 +34,10 @@ class Gic:
             self.interfaces.append(redistributor.interface)
         self.distributor.attach(self.interfaces)
         self.region = RedistributorRegion(self.redistributors)
+
+    def private_bank(self, index: int) -> IrqBank:
+        """The SGIs and PPIs of vCPU `index`."""
+        return self.redistributors[index].bank
 
     def reset(self) -> None:
         """Power-on state of the whole controller; the wires keep their levels."""
