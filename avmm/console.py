@@ -10,7 +10,7 @@ from avmm.lock import DeviceLock
 class Console:
     """Joins one serial device to the host. Input that arrives before a device listens is kept (up to 4096 bytes)."""
 
-    __slots__ = ("_early", "_lock", "_output", "_receiver")
+    __slots__ = ("_early", "_lock", "_output", "_receiver", "_watchers")
 
     KEPT = 4096
 
@@ -18,11 +18,25 @@ class Console:
         self._lock, self._output = lock, output
         self._receiver: Callable[[bytes], object] | None = None
         self._early = b""
+        self._watchers: tuple[Callable[[bytes], object], ...] = ()
 
     def write(self, data: bytes) -> None:
         """The guest wrote `data`. Called by the device with the device lock held, on any thread; must not block."""
         if self._output is not None:
             self._output(data)
+        for watcher in self._watchers:
+            watcher(data)
+
+    def watch(self, watcher: Callable[[bytes], object]) -> Callable[[], None]:
+        """Have `watcher` called with what the guest writes from now on, as `write` is; returns what ends that. Any thread."""
+        with self._lock:
+            self._watchers = (*self._watchers, watcher)
+
+        def unwatch() -> None:
+            with self._lock:
+                self._watchers = tuple(one for one in self._watchers if one is not watcher)
+
+        return unwatch
 
     def on_input(self, receiver: Callable[[bytes], object]) -> None:
         """Have `receiver` called with what is typed, with the device lock held."""

@@ -19,6 +19,21 @@ def test_without_a_host_it_goes_nowhere():
     Console(DeviceLock()).write(b"hello")
 
 
+def test_watchers_see_what_the_host_sees_until_they_have_enough():
+    written: list[bytes] = []
+    one: list[bytes] = []
+    two: list[bytes] = []
+    console = Console(DeviceLock(), written.append)
+    console.write(b"before")
+    enough = console.watch(one.append)
+    console.watch(two.append)
+    console.write(b"both")
+    enough()
+    enough()
+    console.write(b"after")
+    assert (written, one, two) == ([b"before", b"both", b"after"], [b"both"], [b"both", b"after"])
+
+
 def test_input_reaches_the_receiver_with_the_device_lock_held():
     lock = DeviceLock()
     console = Console(lock)
