@@ -1,14 +1,21 @@
-# `make run` brings up a guest, `make test` proves the project; both set up everything they need under .venv.
+# `make run` brings up a guest, `make run-linux` Debian's kernel, `make test` proves the project; each sets up what it needs in .venv.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SHIM := $(wildcard plugins/avmm_unicorn/native/*.[ch])
 
-.PHONY: run test lint bench mutants clean
+.PHONY: run run-linux test lint bench mutants clean
 
 run: $(VENV)/.run
 	$(BIN)/avmm run --kernel examples/guests/images/smp.img --smp 4 --memory 128M --stats
+
+# Debian's kernel and a busybox, from Debian's archive into the cache, up to a shell on this terminal.
+run-linux: $(VENV)/.run
+	@kernel=$$($(BIN)/avmm fetch debian-arm64 --print kernel) && \
+	initrd=$$($(BIN)/avmm fetch debian-arm64 --print initrd) && \
+	echo "avmm: booting $$kernel; Ctrl-A x leaves, Ctrl-A h helps" && \
+	$(BIN)/avmm run --kernel "$$kernel" --initrd "$$initrd" --smp 2 --memory 512M --append console=ttyAMA0
 
 test: $(VENV)/.test
 	$(BIN)/ruff check .

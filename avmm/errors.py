@@ -25,6 +25,10 @@ class LoadError(AvmmError):
     """A guest image that cannot be loaded: missing, truncated, too large or of another architecture."""
 
 
+class FetchError(AvmmError):
+    """A guest that cannot be brought from its archive: no network, a wrong hash or signature, a package that is not there."""
+
+
 class LifecycleError(AvmmError):
     """An operation that the VM's state does not allow."""
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 import avmm
-from avmm.cli import doctor, logs, plugins, replay, run
+from avmm.cli import doctor, fetch, logs, plugins, replay, run
 from avmm.cli.exit_codes import ExitCode
 from avmm.errors import AvmmError
 
@@ -45,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     for name, module, text in (
         ("run", run, "run a machine with its console on this terminal"),
+        ("fetch", fetch, "bring a guest from its distributor's archive"),
         ("plugins", plugins, "list the installed plugins"),
         ("doctor", doctor, "check whether machines can run here"),
         ("replay", replay, "compare recorded transcripts with a machine of ours"),
