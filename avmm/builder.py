@@ -153,5 +153,5 @@ def _add_device(
         plugins.device(place.kind),
         DeviceOptions(place.name, vm.clock, vm.device_lock, console, line, options, vm.memory, shut_down),
     )
-    vm.bus.add(place.address, device, place.name)
+    vm.bus.add(place.address, device, place.name).irq = line
     return DevicePlace(place.name, place.kind, place.address, place.irq, device)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 from avmm.device import Device, Width
 from avmm.errors import ConfigError
+from avmm.irq import IrqLine
 from avmm.lock import DeviceLock
 
 # Looked up once an access: calling the enum costs more than the rest of it.
@@ -17,12 +18,14 @@ _MASKS = {int(width): (1 << width * 8) - 1 for width in Width}
 class Region:
     """A device's place on the bus, with its counters (plain integers, written under the device lock)."""
 
-    __slots__ = ("address", "device", "end", "faults", "name", "quarantined", "reads", "writes")
+    __slots__ = ("address", "device", "end", "faults", "irq", "name", "quarantined", "reads", "writes")
 
     def __init__(self, address: int, device: Device, name: str) -> None:
         self.address, self.end, self.device, self.name = address, address + device.size, device, name
         self.reads = self.writes = self.faults = 0
         self.quarantined = False
+        self.irq: IrqLine | None = None
+        """The interrupt line the device drives, where it has one."""
 
 
 class Bus:
@@ -40,6 +43,8 @@ class Bus:
         # The region of the last access: guests touch one device many times in a row. Replaced whole, so any thread may read it.
         self._last: Region | None = None
         self.unclaimed = 0
+        self.trace: Callable[[int, int], None] | None = None
+        """Told of every access, before it is made: the guest physical address, and 1 for a write, 0 for a read. Any thread."""
 
     def __iter__(self) -> Iterator[Region]:
         return iter(self._regions)
@@ -76,6 +81,8 @@ class Bus:
 
     def read(self, address: int, width: int) -> int:
         """Read `width` bytes at guest physical `address`, as the guest sees it."""
+        if self.trace is not None:
+            self.trace(address, 0)
         region = self.find(address)
         with self._lock:
             if region is None or region.quarantined or address + width > region.end:
@@ -90,6 +97,8 @@ class Bus:
 
     def write(self, address: int, width: int, value: int) -> None:
         """Write `width` bytes at guest physical `address`, as the guest does."""
+        if self.trace is not None:
+            self.trace(address, 1)
         region = self.find(address)
         with self._lock:
             if region is None or region.quarantined or address + width > region.end:

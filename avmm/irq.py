@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from avmm.lock import DeviceLock
@@ -17,11 +18,13 @@ class IrqChip(Protocol):
 class IrqLine:
     """One input of the interrupt controller, held by the one device that drives it. Callable from any thread."""
 
-    __slots__ = ("_chip", "_level", "_lock", "name", "number", "raised")
+    __slots__ = ("_chip", "_level", "_lock", "name", "number", "raised", "trace")
 
     def __init__(self, chip: IrqChip, number: int, lock: DeviceLock, name: str = "") -> None:
         self._chip, self._lock, self._level = chip, lock, False
         self.number, self.name, self.raised = number, name or f"irq{number}", 0
+        self.trace: Callable[[IrqLine, bool], None] | None = None
+        """Told of every change of level, before the interrupt controller is; the device lock is held."""
 
     @property
     def level(self) -> bool:
@@ -34,6 +37,8 @@ class IrqLine:
             if level != self._level:
                 self._level = level
                 self.raised += level
+                if self.trace is not None:
+                    self.trace(self, level)
                 self._chip.set_spi_level(self.number, level)
 
     def pulse(self) -> None:

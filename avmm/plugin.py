@@ -64,7 +64,7 @@ from avmm.lock import DeviceLock
 from avmm.memory import GuestMemory, MemorySlot
 from avmm.userspace import Leave, UserspaceVm
 from avmm.vcpu.acks import Acknowledgements
-from avmm.vcpu.mode import Tracepoint, VcpuMode
+from avmm.vcpu.mode import TraceHook, Tracepoint, VcpuMode
 from avmm.vcpu.posted import PostedWord
 from avmm.vcpu.requests import NO_ACTION, NO_WAKEUP, WAIT, Request, arch_request
 from avmm.vcpu.vcpu import Vcpu
@@ -140,6 +140,7 @@ __all__ = [
     "SystemRegister",
     "TimerHandle",
     "TimerView",
+    "TraceHook",
     "Tracepoint",
     "Traps",
     "Undefined",

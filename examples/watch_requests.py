@@ -13,7 +13,7 @@ GUEST: list[Step] = [Halted(), ReadSystemRegister("irq_ack"), Spin()]
 def watch(vcpu: Vcpu) -> None:
     """Print each step of the run loop."""
 
-    def step(point: Tracepoint) -> None:
+    def step(point: Tracepoint, value: int) -> None:
         pending = [vcpu.names[number] for number in range(64) if vcpu.requests >> number & 1]
         print(f"  {point.value:20} {vcpu.mode.name:20} {' '.join(pending)}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from avmm.plugin import Clock, DeviceLock, Histogram, TimerHandle
+from avmm.plugin import Clock, DeviceLock, Histogram, TimerHandle, Tracepoint, Vcpu
 
 _NS_PER_S = 1_000_000_000
 _U64 = (1 << 64) - 1
@@ -119,6 +119,7 @@ class VcpuTimers:
         "_ppis",
         "_set_line",
         "_stopped",
+        "_vcpu",
         "lateness",
         "next_ns",
         "physical",
@@ -132,9 +133,12 @@ class VcpuTimers:
         ppis: TimerPpis,
         lock: DeviceLock,
         set_line: Callable[[int, bool], None],
+        vcpu: Vcpu | None = None,
     ) -> None:
+        """`vcpu` is whose tracer is told when the host timer is armed and when it expires."""
         self.virtual, self.physical = Timer(virtual), Timer(physical)
         self._clock, self._ppis, self._lock, self._set_line = virtual.clock, ppis, lock, set_line
+        self._vcpu = vcpu
         self._handle: TimerHandle | None = None
         self._armed_ns: int | None = None
         self._stopped = False
@@ -185,6 +189,8 @@ class VcpuTimers:
         if self._armed_ns is None or when_ns < self._armed_ns:
             self._disarm()
             self._armed_ns = when_ns
+            if self._vcpu is not None and self._vcpu.trace is not None:
+                self._vcpu.trace(Tracepoint.TIMER_ARMED, when_ns)
             self._handle = self._clock.call_at(when_ns, self._expired)
 
     def _disarm(self) -> None:
@@ -196,7 +202,9 @@ class VcpuTimers:
         """The host timer fired, on the event loop's thread; perhaps for a time that is no longer wanted."""
         with self._lock:
             # One that was replaced while it waited for the lock must not make us forget the new one.
-            if self._armed_ns is not None and self._armed_ns <= self._clock.now_ns():
+            if self._armed_ns is not None and self._armed_ns <= (now_ns := self._clock.now_ns()):
+                if self._vcpu is not None and self._vcpu.trace is not None:
+                    self._vcpu.trace(Tracepoint.TIMER_EXPIRED, now_ns - self._armed_ns)
                 self._handle = self._armed_ns = None
             self.update()
 

@@ -15,6 +15,7 @@ from avmm.plugin import (
     FigureValue,
     Hypercall,
     Request,
+    Tracepoint,
     Vcpu,
     VcpuEngine,
     VcpuView,
@@ -82,7 +83,7 @@ class Arm64Vcpu(ArchVcpu):
         self._start: tuple[int, int] | None = None
         """Where VCPU_RESET starts this vCPU: entry address and x0. Written before the request is made."""
         virtual, physical = counters
-        self.timers = VcpuTimers(virtual, physical, ppis, self._lock, self._set_ppi)
+        self.timers = VcpuTimers(virtual, physical, ppis, self._lock, self._set_ppi, vcpu)
         self.pmu: Pmu | None = None
         """None when the machine has none."""
         self._pmu_intid = pmu.intid(self.index)
@@ -109,8 +110,7 @@ class Arm64Vcpu(ArchVcpu):
         # Pairs with drive_irq(): the pin's level is there before IRQ_PENDING is, and IRQ_PENDING is cleared before we look.
         level = self._interface.irq
         if level is not self._pin:
-            self._pin = level
-            self.engine.set_irq_line(level)
+            self._drive_pin(level)
 
     def sync_hwstate(self) -> None:
         # Every register the guest changes is changed in place; only counters run on by themselves.
@@ -154,13 +154,20 @@ class Arm64Vcpu(ArchVcpu):
     def drive_irq(self, level: bool) -> None:
         """The IRQ pin changed; the device lock is held, on any thread."""
         if self._vcpu.in_own_thread():
-            self._pin = level
-            self.engine.set_irq_line(level)
+            self._drive_pin(level)
         elif level:
             # A pin that went low needs no kick: the interrupt that was is spurious when it is taken.
             self._vcpu.make_request_and_kick(ArmRequest.IRQ_PENDING)
 
+    def _drive_pin(self, level: bool) -> None:
+        self._pin = level
+        if self._vcpu.trace is not None:
+            self._vcpu.trace(Tracepoint.IRQ_PIN, level)
+        self.engine.set_irq_line(level)
+
     def _set_ppi(self, intid: int, level: bool) -> None:
+        if self._vcpu.trace is not None:
+            self._vcpu.trace(Tracepoint.PRIVATE_LINE, 2 * intid + level)
         self._gic.set_ppi_level(self.index, intid, level)
 
     @property
@@ -172,7 +179,7 @@ class Arm64Vcpu(ArchVcpu):
     def _set_pmu_line(self, level: bool) -> None:
         intid = self.pmu_intid
         if intid < FIRST_SPI:
-            self._gic.set_ppi_level(self.index, intid, level)
+            self._set_ppi(intid, level)
         else:
             self._gic.set_spi_level(intid - FIRST_SPI, level)
 

@@ -17,7 +17,7 @@ from avmm.engine import EngineFactory
 from avmm.instrument import InstrumentFactory
 from avmm.testing.scripted import Program, ScriptedVcpu, create_engine
 from avmm.testing.toy import ToyArch, ToyVcpu, create_arch
-from avmm.vcpu.mode import Tracepoint
+from avmm.vcpu.mode import RUN_LOOP, Tracepoint
 from avmm.vcpu.vcpu import Vcpu
 from avmm.vm import Halt, Vm
 
@@ -104,7 +104,7 @@ class ScriptedVm(Vm):
         )
         super().__init__(config, console=console, plugins=plugins or ToyPlugins(devices), clock=clock)
         self.trace_log: deque[tuple[int, Tracepoint]] = deque(maxlen=TRACE_LENGTH)
-        """The last (vCPU, tracepoint) that were passed, in order, while `tracing`."""
+        """The last places of the run loop that were passed, (vCPU, tracepoint) in order, while `tracing`."""
         self.tracing = True
         self._hooks: dict[tuple[int, Tracepoint], Callable[[], object]] = {}
         self._moved = asyncio.Event()
@@ -135,9 +135,20 @@ class ScriptedVm(Vm):
     # Forcing an order of events.
 
     def trace(self, index: int) -> None:
-        """Follow vCPU `index` (done for all of them on entry; a test that sets `vcpu.trace` itself undoes it)."""
+        """Follow vCPU `index` (done for all of them on entry; a test that sets `vcpu.trace` itself undoes it).
+
+        An instrument that has set `vcpu.trace` is told all it would be told otherwise.
+        """
         vcpu, guest = self.vcpus[index], self.guest(index)
-        vcpu.trace = lambda point: self._passed(vcpu, point)
+        instrument = vcpu.trace
+
+        def trace(point: Tracepoint, value: int) -> None:
+            if instrument is not None:
+                instrument(point, value)
+            if point in RUN_LOOP:
+                self._passed(vcpu, point)
+
+        vcpu.trace = trace
         guest.on_spin = self._wake_until
 
     def at(self, index: int, point: Tracepoint, callback: Callable[[], object], *, once: bool = True) -> None:

@@ -63,7 +63,7 @@ class Sleep:
         if vcpu.halt_poll.max_ns:
             vcpu.halt_poll.adapt(halted_ns)
         if vcpu.trace is not None:
-            vcpu.trace(Tracepoint.WAKEUP)
+            vcpu.trace(Tracepoint.WAKEUP, 0)
         return waited
 
     async def block(self, deadline_ns: int | None = None) -> bool:
@@ -115,7 +115,7 @@ class Sleep:
         vcpu.stats.halt_attempted_poll += 1
         while True:
             if vcpu.trace is not None:
-                vcpu.trace(Tracepoint.POLL)
+                vcpu.trace(Tracepoint.POLL, 0)
             if self.must_stop_blocking():
                 vcpu.stats.halt_successful_poll += 1
                 return True
@@ -137,12 +137,12 @@ class Sleep:
                 vcpu.idle.sleeps()
             try:
                 if trace is not None:
-                    trace(Tracepoint.BEFORE_SLEEP_CHECK)
+                    trace(Tracepoint.BEFORE_SLEEP_CHECK, 0)
                 if over():
                     break
                 waited = True
                 if trace is not None:
-                    trace(Tracepoint.ASLEEP)
+                    trace(Tracepoint.ASLEEP, 0)
                 stats.slept_ns = vcpu.clock.now_ns()
                 await waiter
             finally:

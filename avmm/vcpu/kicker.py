@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from avmm.instrument import KickAction
 from avmm.vcpu.acks import Acknowledgements
-from avmm.vcpu.mode import VcpuMode
+from avmm.vcpu.mode import Tracepoint, VcpuMode
 from avmm.vcpu.requests import NO_ACTION, NO_WAKEUP, WAIT
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ def _send_ipi_if_needed(vcpu: Vcpu, acks: Acknowledgements, *, wait: bool) -> Ki
         needs_ipi = mode is not VcpuMode.OUTSIDE_GUEST_MODE if wait else in_guest
         action = KickAction.IPI if needs_ipi and not own else KickAction.NOTHING
         vcpu.stats.kicks[action] += 1
+        if vcpu.trace is not None:
+            vcpu.trace(Tracepoint.KICK, action)
         if action is KickAction.IPI:
             if wait:
                 acks.expect()

@@ -18,7 +18,7 @@ from avmm.instrument import KickAction, VcpuStats
 from avmm.vcpu.acks import Acknowledgements
 from avmm.vcpu.halt import HaltPoll, Sleep
 from avmm.vcpu.kicker import make_vcpus_request
-from avmm.vcpu.mode import Tracepoint, VcpuMode
+from avmm.vcpu.mode import TraceHook, Tracepoint, VcpuMode
 from avmm.vcpu.posted import PostedWord
 from avmm.vcpu.requests import NO_ACTION, REQUEST_MASK, UNHALT, Request, request_bit
 
@@ -106,7 +106,8 @@ class Vcpu:
         self.sleep = Sleep(self)
         self.idle: IdleWatch | None = None
         self.halt_poll = HaltPoll()
-        self.trace: Callable[[Tracepoint], None] | None = None
+        self.trace: TraceHook | None = None
+        """Told of every `Tracepoint`; None, the default, costs a test each."""
         self._task: asyncio.Task[object] | None = None
         self._guest_thread = 0
 
@@ -153,6 +154,8 @@ class Vcpu:
         if request & NO_ACTION:
             raise RequestError(f"request {request:#x} has NO_ACTION and is never pending: make it with a kick")
         bit = request_bit(request)
+        if self.trace is not None:
+            self.trace(Tracepoint.REQUEST_MADE, request & REQUEST_MASK)
         with self.lock:
             self._requests |= bit
             self.stats.requests_made[request & REQUEST_MASK] += 1
@@ -189,6 +192,8 @@ class Vcpu:
             self.stats.wakeups += 1
             if kicked:
                 self.stats.kicks[_WAKEUP] += 1
+            if self.trace is not None:
+                self.trace(Tracepoint.KICK if kicked else Tracepoint.WOKEN, _WAKEUP if kicked else 0)
         queue.resume(waiter)
         return True
 
@@ -247,10 +252,12 @@ class Vcpu:
             self.mode = VcpuMode.READING_SHADOW_PAGE_TABLES
         try:
             if self.trace is not None:
-                self.trace(Tracepoint.READING)
+                self.trace(Tracepoint.READING, 0)
             yield
         finally:
             self._now_outside()
+            if self.trace is not None:
+                self.trace(Tracepoint.READ, 0)
 
     # The run loop: the vCPU's task, and its slot's thread.
 
@@ -270,11 +277,11 @@ class Vcpu:
         while True:
             trace = self.trace
             if trace is not None:
-                trace(Tracepoint.LOOP_TOP)
+                trace(Tracepoint.LOOP_TOP, 0)
             if self._requests and not await self._check_requests():
                 return
             if trace is not None:
-                trace(Tracepoint.AFTER_REQUESTS)
+                trace(Tracepoint.AFTER_REQUESTS, 0)
             await self.slot.acquire(self)
             try:
                 exit_ = await self._enter()
@@ -294,24 +301,24 @@ class Vcpu:
         # here on a kick is latched, and ends the entry that follows.
         self.engine.clear_kick()
         if trace is not None:
-            trace(Tracepoint.IRQS_OFF)
+            trace(Tracepoint.IRQS_OFF, 0)
         # Commit to entry, then look one last time. Pairs with make_vcpus_request(), which sets the bit before it reads the
         # mode: a requester whose bit we miss here finds IN_GUEST_MODE and sends an IPI. No await from here until the slot
         # has the guest.
         with self.lock:
             self.mode = VcpuMode.IN_GUEST_MODE
         if trace is not None:
-            trace(Tracepoint.MODE_IN)
+            trace(Tracepoint.MODE_IN, 0)
         if self._requests or (self.posted is not None and self.posted.outstanding):
             self._now_outside()
             self.stats.aborted_entries += 1
             if posted is not None and posted.takes == takes:
                 raise UnhandledRequest(self.index, "of the posted word")
             if trace is not None:
-                trace(Tracepoint.ENTRY_ABORTED)
+                trace(Tracepoint.ENTRY_ABORTED, 0)
             return None
         if trace is not None:
-            trace(Tracepoint.AFTER_LAST_CHECK)
+            trace(Tracepoint.AFTER_LAST_CHECK, 0)
         try:
             exit_ = await self.slot.enter(self)  # OUTSIDE again before it returns, also when it is cancelled
         except BaseException:
@@ -324,12 +331,14 @@ class Vcpu:
     def enter_guest(self, budget: int = 0) -> Exit:
         """Execute guest code on the calling thread until it exits; outside guest mode again on return. For slots."""
         if self.trace is not None:
-            self.trace(Tracepoint.ENTRY)
+            self.trace(Tracepoint.ENTRY, 0)
         self._guest_thread = threading.get_ident()
         stats = self.stats
+        reason = -1
         stats.entered_ns = started_ns = self.clock.now_ns()
         try:
             exit_ = self.engine.enter(budget)
+            reason = exit_.reason
         finally:
             self._guest_thread = 0
             now_ns = self.clock.now_ns()
@@ -338,8 +347,8 @@ class Vcpu:
             stats.guest_ns += now_ns - started_ns
             stats.entered_ns = -1  # right behind its sum: see VcpuStats
             if self.trace is not None:
-                self.trace(Tracepoint.EXIT)
-        stats.exits_by_reason[exit_.reason] += 1
+                self.trace(Tracepoint.EXIT, reason)
+        stats.exits_by_reason[reason] += 1
         return exit_
 
     def _now_outside(self, now_ns: int = 0) -> None:
@@ -377,6 +386,8 @@ class Vcpu:
 
     def _count_handled(self, request: int) -> None:
         self.stats.requests_handled[request & REQUEST_MASK] += 1
+        if self.trace is not None:
+            self.trace(Tracepoint.REQUEST_HANDLED, request & REQUEST_MASK)
 
     async def _handle(self, exit_: Exit) -> None:
         match exit_:

@@ -69,7 +69,7 @@ async def kicks(affinity: Literal["free", "shared"]) -> list[int]:
     taken: list[int] = []
     outside_ns = 0
 
-    def trace(point: Tracepoint) -> None:
+    def trace(point: Tracepoint, value: int) -> None:
         nonlocal outside_ns
         if point is Tracepoint.EXIT:
             outside_ns = time.perf_counter_ns()

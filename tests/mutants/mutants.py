@@ -46,7 +46,7 @@ _SET_IN = """        with self.lock:
             self.mode = VcpuMode.IN_GUEST_MODE
 """
 _TRACE_IN = """        if trace is not None:
-            trace(Tracepoint.MODE_IN)
+            trace(Tracepoint.MODE_IN, 0)
 """
 _LAST_LOOK = "        if self._requests or (self.posted is not None and self.posted.outstanding):\n"
 _MAKE = """        if not request & NO_ACTION:
@@ -79,8 +79,8 @@ MUTANTS = [
     Mutant(
         "kicks are dropped after the last look",
         VCPU,
-        "        if trace is not None:\n            trace(Tracepoint.AFTER_LAST_CHECK)\n",
-        "        self.engine.clear_kick()\n        if trace is not None:\n            trace(Tracepoint.AFTER_LAST_CHECK)\n",
+        "        if trace is not None:\n            trace(Tracepoint.AFTER_LAST_CHECK, 0)\n",
+        "        self.engine.clear_kick()\n        if trace is not None:\n            trace(Tracepoint.AFTER_LAST_CHECK, 0)\n",
         (DEKKER,),
     ),
     Mutant("kicks from before the entry are not dropped", VCPU, "        self.engine.clear_kick()\n", "", (KICKS,)),

@@ -7,7 +7,7 @@ import pytest
 from avmm import ExitReason, KickAction, Request
 from avmm.exits import HALTED, YIELDED
 from avmm.instrument import BUCKETS, Histogram
-from avmm.plugin import Tracepoint
+from avmm.plugin import Tracepoint, Vcpu
 from avmm.testing import Compute, MmioRead, ScriptedVm, Spin, ToyRequest, in_thread
 
 
@@ -33,6 +33,59 @@ async def test_every_pass_goes_through_its_points_in_order(scripted_vm, slot):
         Tracepoint.AFTER_LAST_CHECK, Tracepoint.ENTRY, Tracepoint.EXIT,
     ]  # fmt: skip
     assert vm.points() == [*one_pass * 3, Tracepoint.BEFORE_SLEEP_CHECK, Tracepoint.ASLEEP]
+
+
+def tell(vcpu: Vcpu) -> list[tuple[Tracepoint, int]]:
+    """All that a tracer of `vcpu` is told from now on."""
+    told: list[tuple[Tracepoint, int]] = []
+    before = vcpu.trace
+
+    def trace(point: Tracepoint, value: int) -> None:
+        told.append((point, value))
+        if before is not None:
+            before(point, value)
+
+    vcpu.trace = trace
+    return told
+
+
+async def test_a_tracer_is_told_of_requests_and_kicks_in_the_order_in_which_they_take_effect(scripted_vm, slot):
+    vm: ScriptedVm = await scripted_vm([Spin()], slot=slot)
+    vcpu = vm.vcpus[0]
+    await vm.until(lambda: vm.guest().spinning or (slot == "inline" and vm.guest().entries))
+    told = tell(vcpu)
+    in_thread(lambda: vcpu.make_request_and_kick(ToyRequest.WORK))
+    await vm.until(lambda: not vcpu.request_pending())
+    number = ToyRequest.WORK & 0xFF
+    expected = [
+        (Tracepoint.REQUEST_MADE, number),
+        (Tracepoint.KICK, KickAction.IPI),
+        (Tracepoint.EXIT, ExitReason.KICKED),
+        (Tracepoint.REQUEST_HANDLED, number),
+    ]
+    if slot == "inline":  # between two slices, that is outside the guest: nothing to kick
+        expected = [expected[0], (Tracepoint.KICK, KickAction.NOTHING), expected[3]]
+    assert [event for event in told if event in expected or event[0] is Tracepoint.KICK] == expected
+
+
+async def test_a_tracer_is_told_who_wakes_a_sleeper(scripted_vm, slot):
+    vm: ScriptedVm = await scripted_vm([HALTED, HALTED, Spin()], slot=slot)
+    vcpu = vm.vcpus[0]
+    await vm.until(lambda: vcpu.asleep)
+    told = tell(vcpu)
+    in_thread(lambda: vcpu.make_request_and_kick(Request.UNBLOCK))
+    await vm.until(lambda: vcpu.stats.halts == 2 and vcpu.asleep)
+    in_thread(vcpu.wake_up)
+    await vm.until(lambda: vcpu.stats.spurious_wakeups)
+    woken = [event for event in told if event[0] in (Tracepoint.KICK, Tracepoint.WOKEN)]
+    assert woken == [(Tracepoint.KICK, KickAction.WAKEUP), (Tracepoint.WOKEN, 0)]
+
+
+async def test_the_end_of_a_page_table_walk_is_told(scripted_vm):
+    vm: ScriptedVm = await scripted_vm([Spin()], start=False)
+    with vm.vcpus[0].reading_shadow_page_tables():
+        assert vm.points() == [Tracepoint.READING]
+    assert vm.points() == [Tracepoint.READING, Tracepoint.READ]
 
 
 async def test_requests_made_are_handled_and_counted_by_number(scripted_vm, slot):

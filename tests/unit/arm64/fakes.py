@@ -18,6 +18,7 @@ from avmm.plugin import (
     Region,
     SystemEvent,
     SystemRegister,
+    TraceHook,
     Vcpu,
     VmServices,
 )
@@ -81,6 +82,7 @@ class FakeVcpu:
         self.own_thread = False
         self.made: list[int] = []
         self.kicked: list[int] = []
+        self.trace: TraceHook | None = None
 
     def in_own_thread(self) -> bool:
         return self.own_thread
