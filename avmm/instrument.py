@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Protocol
 from avmm.bus import Bus
 from avmm.clock import Clock
 from avmm.exits import ExitReason
+from avmm.lock import DeviceLock
 
 if TYPE_CHECKING:
+    from avmm.arch import Arch
     from avmm.slot import Slot
     from avmm.vcpu.vcpu import Vcpu
 
@@ -92,6 +94,18 @@ class VcpuStats:
     halt_wait: Histogram = field(default_factory=Histogram)
     """From going to sleep to waking, for halts that slept."""
 
+    def times_ns(self, clock: Clock) -> tuple[int, int]:
+        """Time in guest mode and time asleep until now, with the entry or the sleep under way. Any thread."""
+        # Pairs of fields that belong together are read without a call in between; the time after both.
+        guest_ns, entered_ns = self.guest_ns, self.entered_ns
+        blocked_ns, slept_ns = self.blocked_ns, self.slept_ns
+        now_ns = clock.now_ns()
+        if entered_ns >= 0:
+            guest_ns += max(0, now_ns - entered_ns)
+        if slept_ns >= 0:
+            blocked_ns += max(0, now_ns - slept_ns)
+        return guest_ns, blocked_ns
+
 
 class FigureKind(Enum):
     """How a figure behaves."""
@@ -130,6 +144,11 @@ class ObservedVm(Protocol):
     name: str
     clock: Clock
     bus: Bus
+    device_lock: DeviceLock
+
+    @property
+    def arch(self) -> Arch:
+        """The VM's architecture."""
 
     @property
     def vcpus(self) -> Sequence[Vcpu]: ...

@@ -62,6 +62,7 @@ from avmm.instrument import (
 from avmm.irq import IrqChip, IrqLine
 from avmm.lock import DeviceLock
 from avmm.memory import GuestMemory, MemorySlot
+from avmm.snapshot import DeviceSnapshot, VcpuSnapshot, VmSnapshot, take_snapshot
 from avmm.userspace import Leave, UserspaceVm
 from avmm.vcpu.acks import Acknowledgements
 from avmm.vcpu.mode import TraceHook, Tracepoint, VcpuMode
@@ -102,6 +103,7 @@ __all__ = [
     "DeviceLock",
     "DeviceOptions",
     "DevicePlace",
+    "DeviceSnapshot",
     "Engine",
     "EngineError",
     "EngineFactory",
@@ -148,9 +150,11 @@ __all__ = [
     "Vcpu",
     "VcpuEngine",
     "VcpuMode",
+    "VcpuSnapshot",
     "VcpuStats",
     "VcpuView",
     "VmServices",
+    "VmSnapshot",
     "Width",
     "Yielded",
     "arch_request",
@@ -159,4 +163,5 @@ __all__ = [
     "no_such_attribute",
     "parse_endpoint",
     "resolve",
+    "take_snapshot",
 ]

@@ -38,14 +38,7 @@ class Figures:
     @classmethod
     def of(cls, stats: VcpuStats, clock: Clock) -> Figures:
         """The figures now. Others may count on meanwhile: each figure is right, if not all of the same moment."""
-        # Pairs of fields that belong together are read without a call in between; the time after both.
-        guest_ns, entered_ns = stats.guest_ns, stats.entered_ns
-        blocked_ns, slept_ns = stats.blocked_ns, stats.slept_ns
-        now_ns = clock.now_ns()
-        if entered_ns >= 0:
-            guest_ns += now_ns - entered_ns
-        if slept_ns >= 0:
-            blocked_ns += now_ns - slept_ns
+        guest_ns, blocked_ns = stats.times_ns(clock)
         reasons = stats.exits_by_reason
         exits = (sum(reasons[reason] for reason in column) for column in _COLUMNS)
         # A copy of a dict is made in one step; a walk over it is not.
