@@ -19,7 +19,7 @@ class ExitCode(IntEnum):
     USAGE = 2
     """The command line itself is wrong."""
     CRASHED = 3
-    """The guest crashed, or the engine cannot go on with it."""
+    """The guest crashed, its kernel panicked and reset the machine, or the engine cannot go on with it."""
     RESET = 4
     """The guest asked for a reset, and the machine says `on_reset = "exit"`."""
     HANGUP = 128 + signal.SIGHUP

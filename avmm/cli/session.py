@@ -12,6 +12,7 @@ from avmm.cli.exit_codes import ExitCode
 from avmm.cli.input import ConsoleInput
 from avmm.cli.logs import Diagnostics
 from avmm.cli.output import ConsoleOutput
+from avmm.cli.panic import PanicWatch
 from avmm.cli.statistics import Snapshot, closing_table, growth_table
 from avmm.cli.terminal import RawTerminal
 from avmm.config import MachineConfig
@@ -45,6 +46,7 @@ class Session:
         """The first reason to end that came from outside the guest."""
         loop = asyncio.get_running_loop()
         self._output = ConsoleOutput(stdout, lambda: loop.call_soon_threadsafe(self._end, ExitCode.BROKEN_PIPE))
+        self._panic = PanicWatch(lambda reason: loop.call_soon_threadsafe(self._panicked, reason))
 
     async def run(self) -> int:
         """From start to end; what to exit with: an `ExitCode`, or the status that the guest gave. AvmmError as `Vm` raises it."""
@@ -70,6 +72,7 @@ class Session:
         """What to exit with, and what to say behind the guest's last word."""
         async with Vm(self._config, console=self._output.write) as vm:
             started_ns = vm.clock.now_ns()
+            vm.console.watch(self._panic)
             await vm.start()
             console = ConsoleInput(terminal.fd, lambda data: self._typed(vm, data, raw=terminal.raw))
             console.start()
@@ -98,6 +101,8 @@ class Session:
         ending = f"ended: {halt.reason.value}" + (f" ({halt.detail})" if halt.detail else "")
         if halt.reason is HaltReason.STOPPED and self._asked is not None:
             return self._asked, ending
+        if halt.reason is HaltReason.RESET and self._panic.reason is not None:
+            return ExitCode.CRASHED, f"ended: the guest's kernel panicked ({self._panic.reason}) and asked for a reset"
         return halt.status or _HALTS[halt.reason], ending
 
     def _end(self, code: ExitCode) -> None:
@@ -105,6 +110,9 @@ class Session:
         if self._asked is None:
             self._asked = code
         self._over.set()
+
+    def _panicked(self, reason: str) -> None:
+        self._say(f"avmm: {self._config.name}: the guest's kernel panicked: {reason}\n")
 
     def _typed(self, vm: Vm, data: bytes, *, raw: bool) -> None:
         if not raw:
