@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from avmm.bus import Bus
 from avmm.clock import Clock
+from avmm.config import MachineConfig
 from avmm.exits import ExitReason
 from avmm.lock import DeviceLock
 
@@ -35,16 +36,21 @@ class KickAction(IntEnum):
 
 @dataclass(slots=True)
 class Histogram:
-    """Durations in power-of-two buckets, with their sum in nanoseconds."""
+    """Durations in power-of-two buckets, with their sum and the last one of each bucket in nanoseconds."""
 
     buckets: list[int] = field(default_factory=lambda: [0] * BUCKETS)
     sum_ns: int = 0
+    last_ns: list[int] = field(default_factory=lambda: [0] * BUCKETS)
+    """The last duration counted in each bucket: an example of it."""
 
     def count(self, ns: int) -> None:
         """Count one duration."""
         bucket = ns.bit_length()
-        self.buckets[bucket if bucket < BUCKETS else -1] += 1
+        if bucket >= BUCKETS:
+            bucket = BUCKETS - 1
+        self.buckets[bucket] += 1
         self.sum_ns += ns
+        self.last_ns[bucket] = ns
 
 
 @dataclass(slots=True)
@@ -76,6 +82,10 @@ class VcpuStats:
     """Times a sleeper found nothing to do and went back to sleep."""
     halt_attempted_poll: int = 0
     halt_successful_poll: int = 0
+    halt_poll_success_ns: int = 0
+    """Time polled for halts that ended meanwhile, in nanoseconds."""
+    halt_poll_fail_ns: int = 0
+    """Time polled in vain, in nanoseconds."""
     guest_ns: int = 0
     """Time in guest mode, in nanoseconds of the VM's clock, without the entry under way."""
     entered_ns: int = -1
@@ -89,6 +99,16 @@ class VcpuStats:
     """When the run loop first started; negative before."""
     ended_ns: int = -1
     """When the run loop ended; negative while it runs."""
+    exited_ns: int = 0
+    """When guest mode was left last, moved on by the time asleep since."""
+    exit_reason: int = -1
+    """Why guest mode was left last, an `ExitReason`; negative before the run loop's first exit."""
+    exit_handling: defaultdict[int, Histogram] = field(default_factory=lambda: defaultdict(Histogram))
+    """From leaving guest mode to entering it again without the time asleep, by the `ExitReason` of the exit."""
+    request_latency: defaultdict[int, Histogram] = field(default_factory=lambda: defaultdict(Histogram))
+    """From making a request to the vCPU taking it up, by number, for those that are timed (`Vcpu.time_requests`)."""
+    request_wait: Histogram = field(default_factory=Histogram)
+    """From the first IPI of a request with WAIT to this vCPU's acknowledgement: how long the requester waited for it."""
     kick_to_exit: Histogram = field(default_factory=Histogram)
     """From sending an IPI to the vCPU being outside guest mode."""
     halt_wait: Histogram = field(default_factory=Histogram)
@@ -142,9 +162,12 @@ class ObservedVm(Protocol):
     """The VM as an instrument sees it: figures to read, whenever it likes, and nothing to change."""
 
     name: str
+    config: MachineConfig
     clock: Clock
     bus: Bus
     device_lock: DeviceLock
+    remote_tlb_flush_requests: int
+    remote_tlb_flush: int
 
     @property
     def arch(self) -> Arch:

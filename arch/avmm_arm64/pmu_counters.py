@@ -78,6 +78,8 @@ class PmuCounters:
         """The level of the overflow interrupt that was driven last."""
         self.interrupts = 0
         """Times the overflow interrupt went high."""
+        self.overflows = [0, 0]
+        """Times a counter wrapped: event counters, the cycle counter."""
         self._clear()
 
     def _clear(self) -> None:
@@ -169,6 +171,7 @@ class PmuCounters:
         self._values[index] = before + times & self._value_mask(index)
         if wraps:
             self._overflowed |= 1 << index
+            self.overflows[index == CYCLE_COUNTER] += wraps
             if not wide and self._chained(index):
                 self._advance(index + 1, wraps)
 

@@ -49,6 +49,11 @@ _ACKNOWLEDGED = tuple(
     Figure("interrupts_acknowledged", FigureKind.COUNTER, "Interrupts the guest acknowledged.", {"kind": kind})
     for kind in ("sgi", "ppi", "spi")
 )
+_OVERFLOWS = tuple(
+    Figure("pmu_overflows", FigureKind.COUNTER, "Times a counter of the PMU wrapped.", {"counter": counter})
+    for counter in ("event", "cycle")
+)
+_PMU_INTERRUPTS = Figure("pmu_interrupts", FigureKind.COUNTER, "Times the PMU's overflow interrupt went high.")
 
 
 class Arm64Vcpu(ArchVcpu):
@@ -139,12 +144,13 @@ class Arm64Vcpu(ArchVcpu):
         self.attributes.set_attr(self.index, group, attribute, value)
 
     def figures(self) -> Iterable[tuple[Figure, FigureValue]]:
-        timers = self.timers
-        return (
-            *zip(_FIRES, (timers.virtual.fires, timers.physical.fires), strict=True),
-            (_LATENESS, timers.lateness),
-            *zip(_ACKNOWLEDGED, self._interface.acknowledged, strict=True),
-        )
+        timers, pmu = self.timers, self.pmu
+        yield from zip(_FIRES, (timers.virtual.fires, timers.physical.fires), strict=True)
+        yield _LATENESS, timers.lateness
+        yield from zip(_ACKNOWLEDGED, self._interface.acknowledged, strict=True)
+        if pmu is not None:
+            yield from zip(_OVERFLOWS, pmu.overflows, strict=True)
+            yield _PMU_INTERRUPTS, pmu.interrupts
 
     def view(self) -> VcpuView:
         return VcpuView(views.timers(self.timers), views.lines(self._gic.private_bank(self.index)), views.counters(self.pmu))

@@ -15,10 +15,12 @@ class Acknowledgements:
     return at once. An acknowledgement does not say that the request was handled.
     """
 
-    __slots__ = ("_lock", "_outstanding", "_watchers", "ipis")
+    __slots__ = ("_lock", "_outstanding", "_watchers", "ipis", "since_ns")
 
     def __init__(self) -> None:
         self.ipis = 0
+        self.since_ns = 0
+        """When the first IPI was sent that is to be acknowledged, in nanoseconds of the VM's clock."""
         self._outstanding = 0
 
     def __bool__(self) -> bool:
@@ -29,9 +31,10 @@ class Acknowledgements:
         """True when nothing is left to wait for."""
         return self._outstanding == 0
 
-    def expect(self) -> None:
+    def expect(self, now_ns: int) -> None:
         """One more vCPU will acknowledge. Called by the kicker, under that vCPU's lock."""
         if not self.ipis:  # the first: nobody else knows of us yet, and most requests never come here
+            self.since_ns = now_ns
             self._lock = threading.Lock()
             self._watchers: list[Callable[[], None]] = []
         self.ipis += 1

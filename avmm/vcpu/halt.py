@@ -118,8 +118,11 @@ class Sleep:
                 vcpu.trace(Tracepoint.POLL, 0)
             if self.must_stop_blocking():
                 vcpu.stats.halt_successful_poll += 1
+                vcpu.stats.halt_poll_success_ns += vcpu.clock.now_ns() - started_ns
                 return True
-            if vcpu.clock.now_ns() - started_ns >= window_ns:
+            polled_ns = vcpu.clock.now_ns() - started_ns
+            if polled_ns >= window_ns:
+                vcpu.stats.halt_poll_fail_ns += polled_ns
                 return False
             await asyncio.sleep(0)
 
@@ -148,9 +151,10 @@ class Sleep:
             finally:
                 self._off_the_queue()
                 if stats.slept_ns >= 0:
-                    awake_ns = vcpu.clock.now_ns()
-                    stats.blocked_ns += awake_ns - stats.slept_ns
+                    asleep_ns = vcpu.clock.now_ns() - stats.slept_ns
+                    stats.blocked_ns += asleep_ns
                     stats.slept_ns = -1  # right behind its sum: see VcpuStats
+                    stats.exited_ns += asleep_ns
             if over():
                 break
             stats.spurious_wakeups += 1

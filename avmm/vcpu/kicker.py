@@ -65,7 +65,7 @@ def _send_ipi_if_needed(vcpu: Vcpu, acks: Acknowledgements, *, wait: bool) -> Ki
             vcpu.trace(Tracepoint.KICK, action)
         if action is KickAction.IPI:
             if wait:
-                acks.expect()
+                acks.expect(vcpu.kicked_ns if in_guest else vcpu.clock.now_ns())
                 vcpu.acks.append(acks)
             else:
                 acks.ipis += 1

@@ -60,8 +60,10 @@ class Vcpu:
         "_handled",
         "_handlers",
         "_host",
+        "_made_ns",
         "_requests",
         "_task",
+        "_to_time",
         "acks",
         "arch",
         "clock",
@@ -94,6 +96,9 @@ class Vcpu:
         self._handled = sum(bit for bit, _, _ in self._handlers)
         self.lock = threading.Lock()
         self._requests = 0
+        self._to_time = _TIMED
+        self._made_ns: dict[int, int] = {}
+        """When the requests were made that are being timed, by bit. Guarded by `lock`."""
         self.mode = VcpuMode.OUTSIDE_GUEST_MODE
         self.acks: list[Acknowledgements] = []
         self.kicked_ns = 0
@@ -133,6 +138,7 @@ class Vcpu:
         """Clear `request`. For the vCPU's own thread, or when serialised with it ("Clearing Requests")."""
         with self.lock:
             self._requests &= ~request_bit(request)
+            self._made_ns.pop(request_bit(request), None)
 
     def check_request(self, request: int) -> bool:
         """True when `request` was pending; it no longer is. The vCPU's own thread only (kvm_check_request).
@@ -144,7 +150,17 @@ class Vcpu:
             return False
         with self.lock:
             self._requests &= ~bit
+            made_ns = self._made_ns.pop(bit, -1) if self._made_ns else -1
+        if made_ns >= 0:
+            self.stats.request_latency[request & REQUEST_MASK].count(self.clock.now_ns() - made_ns)
         return True
+
+    def time_requests(self) -> None:
+        """Measure how long the next request of each number waits to be taken up (`VcpuStats.request_latency`). Any thread.
+
+        Most requests need no clock for anything else, so only those are timed that somebody asks for, and the first ones.
+        """
+        self._to_time = _TIMED
 
     def make_request(self, request: int) -> None:
         """Set `request`, and do nothing else: it neither wakes nor kicks. Any thread (kvm_make_request).
@@ -159,11 +175,15 @@ class Vcpu:
         with self.lock:
             self._requests |= bit
             self.stats.requests_made[request & REQUEST_MASK] += 1
+            if self._to_time & bit:
+                self._to_time &= ~bit
+                self._made_ns.setdefault(bit, self.clock.now_ns())
 
     def discard_requests(self) -> None:
         """Clear everything pending. Only while the vCPU's task does not run ("Clearing Requests")."""
         with self.lock:
             self._requests = 0
+            self._made_ns.clear()
 
     def make_request_and_kick(self, request: int) -> Acknowledgements:
         """Make `request` and do what it takes for it to be seen, as its flags say. Any thread (kvm_make_request_and_kick)."""
@@ -267,7 +287,7 @@ class Vcpu:
         stats = self.stats
         if stats.started_ns < 0:
             stats.started_ns = self.clock.now_ns()
-        stats.ended_ns = -1
+        stats.ended_ns = stats.exit_reason = -1
         try:
             await self._run()
         finally:
@@ -336,6 +356,8 @@ class Vcpu:
         stats = self.stats
         reason = -1
         stats.entered_ns = started_ns = self.clock.now_ns()
+        if stats.exit_reason >= 0:
+            stats.exit_handling[stats.exit_reason].count(started_ns - stats.exited_ns)
         try:
             exit_ = self.engine.enter(budget)
             reason = exit_.reason
@@ -346,6 +368,8 @@ class Vcpu:
             stats.exits += 1
             stats.guest_ns += now_ns - started_ns
             stats.entered_ns = -1  # right behind its sum: see VcpuStats
+            stats.exited_ns = now_ns
+            stats.exit_reason = reason
             if self.trace is not None:
                 self.trace(Tracepoint.EXIT, reason)
         stats.exits_by_reason[reason] += 1
@@ -361,6 +385,7 @@ class Vcpu:
             kicked_ns, self.kicked_ns = self.kicked_ns, 0
         for ack in acks:
             self.stats.ipis_acknowledged += 1
+            self.stats.request_wait.count((now_ns or self.clock.now_ns()) - ack.since_ns)
             ack.acknowledge()
         if kicked_ns and now_ns:
             self.stats.kick_to_exit.count(now_ns - kicked_ns)
@@ -412,6 +437,7 @@ class Vcpu:
 _WAKEUP = int(KickAction.WAKEUP)
 _VM_DEAD = request_bit(Request.VM_DEAD)
 _SLEEP = request_bit(Request.SLEEP)
+_TIMED = ~request_bit(UNHALT)  # made and taken up by the vCPU itself, in one breath
 _LOOP_HANDLES = _VM_DEAD | _SLEEP
 
 

@@ -209,10 +209,8 @@ MUTANTS = [
     Mutant(
         "the acknowledgement comes before the guest is out",
         VCPU,
-        "        stats.entered_ns = started_ns = self.clock.now_ns()\n        try:\n"
-        "            exit_ = self.engine.enter(budget)\n",
-        "        stats.entered_ns = started_ns = self.clock.now_ns()\n        try:\n            self._now_outside()\n"
-        "            exit_ = self.engine.enter(budget)\n",
+        "        try:\n            exit_ = self.engine.enter(budget)\n",
+        "        try:\n            self._now_outside()\n            exit_ = self.engine.enter(budget)\n",
         (DEKKER, CANCELLATION),
     ),
     Mutant("nobody acknowledges", VCPU, "            ack.acknowledge()\n", "            pass\n", (TABLE, WAIT)),

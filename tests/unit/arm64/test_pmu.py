@@ -257,6 +257,7 @@ class TestOverflow:
         bench.pmu.write_pmcr(E | lc)
         bench.run(1)
         assert bench.pmu.read_overflowed() == overflows << CYCLES
+        assert bench.pmu.overflows == [0, overflows]
         assert bench.pmu.read_counter(CYCLES) == value + 1 & U64, "always 64 bits wide"
 
     def test_lp_is_not_for_the_cycle_counter_nor_lc_for_the_others(self) -> None:
@@ -297,6 +298,7 @@ class TestChain:
         bench.run(1)
         assert bench.pmu.read_counter(3) == 1 << 32
         assert bench.pmu.read_overflowed() == 0b1100
+        assert bench.pmu.overflows == [2, 0]
 
     @pytest.mark.parametrize("off", [0, 1])
     def test_both_must_be_enabled(self, bench: PmuBench, off: int) -> None:
