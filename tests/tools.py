@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 
-PROGRAMS = {"promtool": "prometheus", "dtc": "device-tree-compiler"}
+PROGRAMS = {"promtool": "prometheus", "dtc": "device-tree-compiler", "passt": "passt"}
 
 
 def main() -> None:

@@ -1,0 +1,93 @@
+"""User-mode networking without privileges: passt (https://passt.top), started and stopped with the machine."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Sequence
+from contextlib import suppress
+
+from avmm_virtio.stream import Connection, Sleep, StreamNetdev
+
+_MTU = 65520
+"""passt's own default, and what it offers by DHCP: bigger frames, fewer of them."""
+_STDERR_LIMIT = 4096
+
+
+class PasstNetdev(StreamNetdev):
+    """Runs passt at the other end of a socket pair, and again when it ends before the machine does."""
+
+    mtu = _MTU
+
+    def __init__(
+        self,
+        name: str,
+        program: str,
+        arguments: Sequence[str] = (),
+        *,
+        restart_s: float = 1.0,
+        patience_s: float = 5.0,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        """`program` is passt's path; `arguments` come behind ours.
+
+        When it ends it is started again after `restart_s` seconds. When told to end it may take `patience_s` seconds.
+        """
+        super().__init__(name)
+        self._command = (program, "--foreground", "--quiet", *arguments)
+        self._restart_s, self._patience_s, self._sleep = restart_s, patience_s, sleep
+
+    async def run(self) -> None:
+        while True:
+            why = await self._run_once()
+            self.log.warning("passt ended", error=why, restart_s=self._restart_s)
+            await self._sleep(self._restart_s)
+
+    async def _run_once(self) -> str:
+        """One passt, from start to end; why it ended."""
+        ours, theirs = socket.socketpair()
+        with ours:
+            try:
+                with theirs:
+                    # A process group of its own: a Ctrl-C for us must not end it while the machine still sends.
+                    process = await asyncio.create_subprocess_exec(
+                        *self._command, "--fd", str(theirs.fileno()), pass_fds=[theirs.fileno()],
+                        stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE, process_group=0,
+                    )  # fmt: skip
+            except OSError as error:
+                return error.strerror or str(error)
+            try:
+                assert process.stderr is not None
+                await asyncio.get_running_loop().create_unix_connection(lambda: Connection(self), sock=ours)
+                words = await _last_words(process.stderr)
+                return f"status {await process.wait()}: {words}"
+            finally:
+                self.hang_up()
+                await self._end(process)
+
+    async def _end(self, process: Process) -> None:
+        """Have `process` ended and waited for, cancelled or not."""
+        with suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            async with asyncio.timeout(self._patience_s):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+
+def find_passt() -> str | None:
+    """The installed passt, or None."""
+    return shutil.which("passt")
+
+
+async def _last_words(stream: asyncio.StreamReader) -> str:
+    """What a process says until its end: the last of it, in one line."""
+    said = b""
+    while data := await stream.read(_STDERR_LIMIT):
+        said = (said + data)[-_STDERR_LIMIT:]
+    lines = [line for line in said.decode(errors="replace").splitlines() if line.strip()]
+    return lines[-1].strip() if lines else "it said nothing"
