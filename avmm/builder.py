@@ -151,7 +151,7 @@ def _add_device(
     device = _make(
         place.kind,
         plugins.device(place.kind),
-        DeviceOptions(place.name, vm.clock, vm.device_lock, console, line, options, vm.memory, shut_down),
+        DeviceOptions(place.name, vm.clock, vm.device_lock, console, line, options, vm.memory, shut_down, vm.guest_fault),
     )
     vm.bus.add(place.address, device, place.name).irq = line
     return DevicePlace(place.name, place.kind, place.address, place.irq, device)

@@ -66,6 +66,10 @@ def _stay_on(detail: str, status: int) -> None:
     """A device without a machine around it has nothing to shut down."""
 
 
+def _uncounted(kind: str, detail: str) -> None:
+    """A device without a machine around it has nobody to tell of its guest."""
+
+
 @dataclass(frozen=True, slots=True)
 class DeviceOptions:
     """What a device factory is given."""
@@ -83,6 +87,8 @@ class DeviceOptions:
     """The guest's memory, for a device that reads and writes it by itself (DMA)."""
     shut_down: Callable[[str, int], None] = _stay_on
     """Shut the machine down: why, in one line, and the guest's exit status (0 to 255). Any thread; returns at once."""
+    guest_fault: Callable[[str, str], None] = _uncounted
+    """Count (by kind, a small fixed set) and log, rate-limited, something odd that the guest did. Any thread."""
 
 
 DeviceFactory = Callable[[DeviceOptions], Device]

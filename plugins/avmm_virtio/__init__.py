@@ -1,8 +1,27 @@
-"""Virtio devices over memory-mapped registers (OASIS virtio 1.1, 4.2)."""
+"""Virtio devices over memory-mapped registers (OASIS virtio 1.2, 4.2)."""
 
+from avmm_virtio.chain import Chain
 from avmm_virtio.console import VirtioConsole
 from avmm_virtio.device import create_console
-from avmm_virtio.mmio import VirtioBackend, VirtioMmio
-from avmm_virtio.queue import Chain, QueueError, SplitQueue
+from avmm_virtio.legacy import LegacyVirtioMmio
+from avmm_virtio.mmio import VirtioMmio
+from avmm_virtio.model import VirtioModel
+from avmm_virtio.queue import QueueError, SplitQueue
+from avmm_virtio.transport import VirtioTransport
+from avmm_virtio.virtqueue import QueueStats, Virtqueue
+from avmm_virtio.wakeup import Wakeup
 
-__all__ = ["Chain", "QueueError", "SplitQueue", "VirtioBackend", "VirtioConsole", "VirtioMmio", "create_console"]
+__all__ = [
+    "Chain",
+    "LegacyVirtioMmio",
+    "QueueError",
+    "QueueStats",
+    "SplitQueue",
+    "VirtioConsole",
+    "VirtioMmio",
+    "VirtioModel",
+    "VirtioTransport",
+    "Virtqueue",
+    "Wakeup",
+    "create_console",
+]

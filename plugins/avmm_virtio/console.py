@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from avmm.plugin import GuestMemory
-from avmm_virtio.mmio import VirtioBackend
-from avmm_virtio.queue import Chain
+from avmm_virtio.model import VirtioModel
+from avmm_virtio.virtqueue import Virtqueue
 
-_RECEIVE, _TRANSMIT = 0, 1
+_TRANSMIT = 1
 _MAX_WRITE = 1 << 20
 """The most that one chain transmits; what comes beyond is dropped."""
 
 
-class VirtioConsole(VirtioBackend):
+class VirtioConsole(VirtioModel):
     """A console that the guest only writes to: `output` gets the bytes. Buffers it gives for input wait for ever."""
 
     device_id = 3
@@ -22,14 +21,13 @@ class VirtioConsole(VirtioBackend):
     def __init__(self, output: Callable[[bytes], object]) -> None:
         self._output = output
 
-    def use(self, queue: int, chain: Chain, memory: GuestMemory) -> int | None:
-        if queue == _RECEIVE:
-            return None
-        left = _MAX_WRITE
-        for address, length in chain.readable:
-            self._output(memory.read(address, min(length, left)))
-            left -= min(length, left)
-        return 0
+    def notify(self, queue: Virtqueue) -> None:
+        if queue.index != _TRANSMIT:
+            return
+        for chain in queue.chains():
+            data = chain.read(0, _MAX_WRITE)
+            queue.push(chain, read=len(data))
+            self._output(data)
 
 
 class TestDevice:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from avmm.plugin import ConfigError, Device, DeviceOptions
 from avmm_virtio.console import TestDevice, VirtioConsole
-from avmm_virtio.mmio import VirtioMmio
+from avmm_virtio.legacy import LegacyVirtioMmio
 
 
 def create_console(options: DeviceOptions) -> Device:
@@ -17,8 +17,4 @@ def create_console(options: DeviceOptions) -> Device:
             "must be true: a test device is all that a virtio-console leads to", key=f"devices.{options.name}.testdev"
         )
     console = VirtioConsole(TestDevice(options.shut_down).write)
-    return VirtioMmio(console, options.memory, options.irq.set_level if options.irq else _nowhere)
-
-
-def _nowhere(_level: bool) -> None:
-    """The interrupt output of a device without an interrupt."""
+    return LegacyVirtioMmio(console, options)

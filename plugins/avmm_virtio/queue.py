@@ -1,116 +1,189 @@
-"""The split virtqueue (virtio 1.1, 2.6), seen from the device: nothing the driver wrote there is believed unchecked."""
+"""The split virtqueue (virtio 1.2, 2.7), seen from the device: nothing the driver wrote there is believed unchecked."""
 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from mmap import mmap
+from threading import Lock
+from typing import Final
 
 from avmm.plugin import GuestMemory
+from avmm_virtio.chain import Buffer, Chain
 
+MAX_SIZE: Final = 32768
 _DESCRIPTOR = struct.Struct("<QIHH")
-"""struct virtq_desc: addr, len, flags, next (2.6.5)."""
+"""struct virtq_desc: addr, len, flags, next (2.7.5)."""
 _F_NEXT, _F_WRITE, _F_INDIRECT = 1, 2, 4
 _USED_ELEMENT = struct.Struct("<II")
-"""struct virtq_used_elem: id, len (2.6.8)."""
+"""struct virtq_used_elem: id, len (2.7.8)."""
+_U16 = struct.Struct("<H")
 _AVAIL_F_NO_INTERRUPT = 1
+_FENCE = Lock()
+"""Taking and giving it is a full memory barrier: a store before it is seen before anything is loaded after it."""
 
 
 class QueueError(Exception):
     """The driver broke a rule of the virtqueue; the message says which, in one line."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chain:
-    """A descriptor chain: buffers as (guest physical address, bytes), those to read before those to write (2.6.4.2)."""
-
-    head: int
-    readable: tuple[tuple[int, int], ...]
-    writable: tuple[tuple[int, int], ...]
-
-
 class SplitQueue:
-    """One virtqueue of a device. Owner: the device lock.
+    """One virtqueue of a device. Owner: the device lock. Every method raises QueueError for what a driver must not do.
 
-    `maximum` is the largest size the driver may choose, a power of 2 up to 32768 (2.6). While `ready` holds, `size` and the
-    three addresses are what the driver set; indirect descriptors are not offered and are an error.
+    `maximum` is the largest size the driver may choose, a power of 2 up to 32768 (2.7). The driver's part is `size`, the guest
+    physical addresses `descriptors`, `available` and `used`, and the negotiated `event_index` and `indirect`; they stand still
+    between `enable` and `reset`.
     """
 
-    __slots__ = ("_memory", "_next_avail", "_used_index", "available", "descriptors", "maximum", "ready", "size", "used")
+    __slots__ = (
+        "_avail",
+        "_avail_at",
+        "_avail_seen",
+        "_epoch",
+        "_mask",
+        "_memory",
+        "_next_avail",
+        "_signalled",
+        "_table",
+        "_table_at",
+        "_used",
+        "_used_at",
+        "_used_index",
+        "available",
+        "descriptors",
+        "event_index",
+        "indirect",
+        "maximum",
+        "ready",
+        "size",
+        "used",
+    )
+    _table: mmap
+    _avail: mmap
+    _used: mmap
+    _table_at: int
+    _avail_at: int
+    _used_at: int
 
     def __init__(self, memory: GuestMemory, maximum: int) -> None:
-        assert 0 < maximum <= 32768
+        assert 0 < maximum <= MAX_SIZE
         assert maximum & maximum - 1 == 0
         self._memory, self.maximum = memory, maximum
         self.reset()
 
     def reset(self) -> None:
-        """Back to what it was before the driver set it up."""
-        self.ready = False
+        """Back to what it was before the driver set it up. Chains that are out are no longer current."""
+        self.ready = self.event_index = self.indirect = False
         self.size = self.maximum
         self.descriptors = self.available = self.used = 0
-        self._next_avail = self._used_index = 0
+        self._next_avail = self._avail_seen = self._used_index = self._signalled = self._mask = 0
+        self._epoch = object()
+
+    def enable(self) -> None:
+        """The driver says that the queue is ready (2.7, 4.2.3.2)."""
+        size = self.size
+        if size & size - 1 or not 0 < size <= self.maximum:
+            raise QueueError(f"a queue size of {size} is not a power of 2 up to {self.maximum}")
+        if self.descriptors % 16 or self.available % 2 or self.used % 4:
+            raise QueueError(f"{self.descriptors:#x}, {self.available:#x}, {self.used:#x}: not aligned to 16, 2, 4 bytes")
+        events = 2 if self.event_index else 0
+        self._table, self._table_at, _ = self._resolve("a descriptor table", self.descriptors, 16 * size)
+        self._avail, self._avail_at, _ = self._resolve("an available ring", self.available, 4 + 2 * size + events)
+        self._used, self._used_at, _ = self._resolve("a used ring", self.used, 4 + 8 * size + events, write=True)
+        self._mask = size - 1
+        self.ready = True
 
     def pop(self) -> Chain | None:
-        """Take the next available chain, or None. QueueError for anything that is not one, and the queue is of no use then."""
+        """Take the next available chain, or None. None also has the driver notify of the next one."""
         if not self.ready:
             return None
-        if self.size & self.size - 1 or not 0 < self.size <= self.maximum:
-            raise QueueError(f"a queue size of {self.size} is not a power of 2 up to {self.maximum}")
-        waiting = self._u16(self.available + 2) - self._next_avail & 0xFFFF
-        if not waiting:
-            return None
-        if waiting > self.size:
-            raise QueueError(f"{waiting} chains are available in a queue of {self.size}")
-        head = self._u16(self.available + 4 + 2 * (self._next_avail % self.size))
+        position = self._next_avail
+        if position == self._avail_seen:
+            self._avail_seen = _U16.unpack_from(self._avail, self._avail_at + 2)[0]
+            if position == self._avail_seen:
+                if not self.event_index:
+                    return None
+                # First ask to be notified, then look once more: a chain that comes in between is not missed (2.7.10).
+                _U16.pack_into(self._used, self._used_at + 4 + 8 * self.size, position)
+                with _FENCE:
+                    pass
+                self._avail_seen = _U16.unpack_from(self._avail, self._avail_at + 2)[0]
+                if position == self._avail_seen:
+                    return None
+            waiting = self._avail_seen - position & 0xFFFF
+            if waiting > self.size:
+                raise QueueError(f"{waiting} chains are available in a queue of {self.size}")
+        head: int = _U16.unpack_from(self._avail, self._avail_at + 4 + 2 * (position & self._mask))[0]
         chain = self._walk(head)
-        self._next_avail = self._next_avail + 1 & 0xFFFF
+        self._next_avail = position + 1 & 0xFFFF
         return chain
 
-    def push(self, head: int, written: int) -> bool:
-        """Give the chain of `head` back with `written` bytes in its writable buffers; True when the driver wants an interrupt."""
-        element = self.used + 4 + _USED_ELEMENT.size * (self._used_index % self.size)
-        self._write(element, _USED_ELEMENT.pack(head, written))
-        self._used_index = self._used_index + 1 & 0xFFFF
-        # The element first, the index that shows it second (2.6.8.2).
-        self._write(self.used + 2, self._used_index.to_bytes(2, "little"))
-        return not self._u16(self.available) & _AVAIL_F_NO_INTERRUPT
+    def is_current(self, chain: Chain) -> bool:
+        """False once the queue was reset since it gave `chain` out, or `chain` was given back."""
+        return chain.epoch is self._epoch
+
+    def push(self, chain: Chain, written: int) -> None:
+        """Give `chain`, which must be current, back with the first `written` bytes of its writable part written."""
+        assert chain.epoch is self._epoch, "a chain of the queue's, given back once"
+        chain.epoch = None
+        index = self._used_index
+        _USED_ELEMENT.pack_into(self._used, self._used_at + 4 + 8 * (index & self._mask), chain.head, written)
+        self._used_index = index = index + 1 & 0xFFFF
+        # The element first, the index that shows it second (2.7.8.2).
+        _U16.pack_into(self._used, self._used_at + 2, index)
+
+    def wants_interrupt(self) -> bool:
+        """True when the driver wants an interrupt for what was given back since this was last asked (2.7.7, 2.7.10)."""
+        old, new = self._signalled, self._used_index
+        if old == new or not self.ready:
+            return False
+        self._signalled = new
+        # The index we wrote first, the driver's wish second: the driver writes its wish, then looks at the index.
+        with _FENCE:
+            pass
+        if self.event_index:
+            event: int = _U16.unpack_from(self._avail, self._avail_at + 4 + 2 * self.size)[0]
+            return new - event - 1 & 0xFFFF < new - old & 0xFFFF
+        flags: int = _U16.unpack_from(self._avail, self._avail_at)[0]
+        return not flags & _AVAIL_F_NO_INTERRUPT
 
     def _walk(self, head: int) -> Chain:
-        readable: list[tuple[int, int]] = []
-        writable: list[tuple[int, int]] = []
-        index = head
-        # A chain has at most `size` descriptors (2.6.5.3.1), so one that loops ends here.
-        for _ in range(self.size):
-            if index >= self.size:
-                raise QueueError(f"descriptor {index} is outside a queue of {self.size}")
-            raw = self._read(self.descriptors + _DESCRIPTOR.size * index, _DESCRIPTOR.size)
-            address, length, flags, following = _DESCRIPTOR.unpack(raw)
+        readable: list[Buffer] = []
+        writable: list[Buffer] = []
+        table, at, count, index = self._table, self._table_at, self.size, head
+        inside = False
+        # A chain has at most `size` descriptors, those of an indirect table included (2.7.5.3.1): one that loops ends here.
+        left = self.size
+        while left:
+            if index >= count:
+                raise QueueError(f"descriptor {index} is outside a table of {count}")
+            address, length, flags, following = _DESCRIPTOR.unpack_from(table, at + 16 * index)
             if flags & _F_INDIRECT:
-                raise QueueError("an indirect descriptor, which was not offered")
-            if self._memory.find(address, length) is None:
-                raise QueueError(f"a buffer of {length} bytes at {address:#x}, where no memory is")
+                if not self.indirect:
+                    raise QueueError("an indirect descriptor, which was not negotiated")
+                if inside or flags & _F_NEXT:
+                    raise QueueError("an indirect descriptor that is inside of a table or has a next one")
+                if not length or length % 16:
+                    raise QueueError(f"an indirect table of {length} bytes")
+                table, at, _ = self._resolve("an indirect table", address, length)
+                count, index, inside = length // 16, 0, True
+                continue
+            left -= 1
             if flags & _F_WRITE:
-                writable.append((address, length))
+                writable.append(self._resolve("a buffer", address, length, write=True))
             elif writable:
                 raise QueueError("a buffer to read behind one to write")
             else:
-                readable.append((address, length))
+                readable.append(self._resolve("a buffer", address, length))
             if not flags & _F_NEXT:
-                return Chain(head, tuple(readable), tuple(writable))
+                return Chain(head, readable, writable, self._epoch)
             index = following
         raise QueueError("a descriptor chain that does not end")
 
-    def _u16(self, address: int) -> int:
-        return int.from_bytes(self._read(address, 2), "little")
-
-    def _read(self, address: int, size: int) -> bytes:
-        try:
-            return self._memory.read(address, size)
-        except ValueError as error:
-            raise QueueError(str(error)) from None
-
-    def _write(self, address: int, data: bytes) -> None:
-        try:
-            self._memory.write(address, data)
-        except ValueError as error:
-            raise QueueError(str(error)) from None
+    def _resolve(self, what: str, address: int, size: int, *, write: bool = False) -> Buffer:
+        """The memory behind `size` bytes at guest physical `address`."""
+        slot = self._memory.find(address, size)
+        if slot is None:
+            raise QueueError(f"{what} of {size} bytes at {address:#x}, where no memory is")
+        if write and slot.read_only:
+            raise QueueError(f"{what} of {size} bytes at {address:#x}, where memory is read-only")
+        return slot.buffer, address - slot.address, size
