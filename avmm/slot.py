@@ -38,6 +38,11 @@ class Slot(ABC):
         """The vCPU that has the slot, or None."""
         return self._vcpu
 
+    @property
+    def waiting(self) -> int:
+        """How many vCPUs wait for the slot. Any thread."""
+        return len(self._waiters)
+
     async def acquire(self, vcpu: Vcpu) -> None:
         """Take the slot for `vcpu`, after those who came before (vcpu_load)."""
         if self._vcpu is None:

@@ -1,176 +1,126 @@
-"""From the VMs' plain integers to metric families, at scrape time."""
+"""From the VMs' plain integers to the text of a page, at scrape time."""
 
 from __future__ import annotations
 
-import re
+import platform
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-import structlog
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
-from prometheus_client.core import Metric as Family
-from prometheus_client.registry import Collector
+from avmm.plugin import ConfigError, FigureKind, Histogram, ObservedVm
+from avmm_prometheus.exposition import head, label_text, prefixes, sample, template
+from avmm_prometheus.figures import Figures, Shapes
+from avmm_prometheus.histogram import COARSE
+from avmm_prometheus.metric import VcpuMetric, Watched
+from avmm_prometheus.vcpu_metrics import VCPU_METRICS
+from avmm_prometheus.vm_metrics import VM_METRICS
 
-from avmm.plugin import BUCKETS, ConfigError, Figure, FigureKind, FigureValue, Histogram, ObservedVm
-from avmm_prometheus.metrics import NS_PER_S, VCPU_METRICS, VM_METRICS, Metric, Subject, VcpuOf
-
-BUILD_INFO = "The version of avmm."
+BUILD_INFO = "The versions of avmm and of Python; always 1."
 SCRAPE_FAILURES = "Times the figures of a plugin could not be read."
-FINEST_BUCKET = 8
-"""The first bucket that is shown, 2**8 ns; what is below is shown in it. Waking a thread takes longer than that."""
-_BOUNDS = tuple((index, repr((1 << index) / NS_PER_S)) for index in range(FINEST_BUCKET, BUCKETS - 1))
-_OWN_NAMES = frozenset(metric.name for metric in VM_METRICS) | frozenset(metric.name for metric in VCPU_METRICS)
-_WORD = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
-_OWN_LABELS = frozenset(("vm", "vcpu", "device", "le"))
-
-log = structlog.get_logger("avmm")
+CHUNK = 32
+"""How many vCPUs' lines are made in one go."""
 
 
-def buckets(histogram: Histogram) -> list[tuple[str, float]]:
-    """(upper bound in seconds, count so far) of a power-of-two histogram, +Inf last.
-
-    Bucket i of `Histogram` ends just below 2**i ns, so a duration of exactly a bound is in the bucket after it.
-    """
-    counts = histogram.buckets.copy()  # one step, while its owner may count on
-    running = sum(counts[:FINEST_BUCKET])
-    shown: list[tuple[str, float]] = []
-    for index, bound in _BOUNDS:
-        running += counts[index]
-        shown.append((bound, running))
-    shown.append(("+Inf", running + counts[-1]))
-    return shown
-
-
-class _Sheet:
-    """The families of one scrape, by name, in the order of their first sample."""
-
-    def __init__(self) -> None:
-        self.families: dict[str, Family] = {}
-        self._shapes: dict[str, tuple[FigureKind, tuple[str, ...]]] = {}
-
-    def adder(
-        self, name: str, kind: FigureKind, help_: str, labels: tuple[str, ...]
-    ) -> Callable[[Sequence[str], FigureValue], None]:
-        """What takes samples of a family; ValueError when it has another kind or other labels already."""
-        family = self.families.get(name)
-        if family is None:
-            family = self.families[name] = _family(name, kind, help_, labels)
-            self._shapes[name] = kind, labels
-        elif self._shapes[name] != (kind, labels):
-            raise ValueError(f"{name} has two kinds or two sets of labels")
-        if isinstance(family, HistogramMetricFamily):
-            histograms = family
-
-            def add_histogram(values: Sequence[str], value: FigureValue) -> None:
-                if not isinstance(value, Histogram):
-                    raise TypeError(f"{name} is a histogram and its value is not")
-                histograms.add_metric(values, buckets(value), value.sum_ns / NS_PER_S)
-
-            return add_histogram
-        assert isinstance(family, CounterMetricFamily | GaugeMetricFamily)
-        numbers = family
-
-        def add_number(values: Sequence[str], value: FigureValue) -> None:
-            if isinstance(value, Histogram):
-                raise TypeError(f"{name} is a {kind.value} and its value is a histogram")
-            numbers.add_metric(values, value)
-
-        return add_number
-
-    def add(
-        self, metrics: Iterable[Metric[Subject]], subjects: Iterable[tuple[tuple[str, ...], Subject]], of: tuple[str, ...]
-    ) -> None:
-        """Read `metrics` of every subject; `of` names the labels that say which subject it is."""
-        named = list(subjects)
-        for metric in metrics:
-            add = self.adder(metric.name, metric.kind, metric.help, (*of, *metric.labels))
-            for who, subject in named:
-                for labels, value in metric.read(subject):
-                    add((*who, *labels), value)
-
-    def add_figures(self, prefix: str, figures: Iterable[tuple[Figure, FigureValue]], of: Mapping[str, str]) -> None:
-        """Take a plugin's figures; ValueError or TypeError when one cannot be shown."""
-        for figure, value in figures:
-            name = prefix + figure.name
-            if name not in self.families and not all(map(_WORD.fullmatch, (figure.name, *figure.labels))):
-                raise ValueError(f"{name} or a label of it is not a name: lower-case words joined by _")
-            if name in _OWN_NAMES or _OWN_LABELS & figure.labels.keys():
-                raise ValueError(f"{name} has a name or a label that is taken")
-            add = self.adder(name, figure.kind, figure.help, (*of, *figure.labels))
-            add((*of.values(), *figure.labels.values()), value)
-
-
-def _family(name: str, kind: FigureKind, help_: str, labels: tuple[str, ...]) -> Family:
-    match kind:
-        case FigureKind.COUNTER:
-            return CounterMetricFamily(name, help_, labels=labels)
-        case FigureKind.GAUGE:
-            return GaugeMetricFamily(name, help_, labels=labels)
-        case FigureKind.HISTOGRAM:
-            return HistogramMetricFamily(name, help_, labels=labels)
-
-
-class VmCollector(Collector):
+class VmCollector:
     """The VMs of one endpoint. Any thread; scrapes take turns."""
 
     def __init__(self) -> None:
         # Held for the length of a scrape, so that a VM which was taken out is read no more: its engine may be closed.
         self._lock = threading.Lock()
-        self._vms: list[ObservedVm] = []
-        self._failures: dict[str, int] = {}
+        self._vms: list[Watched] = []
+        self._figures: dict[str, Figures] = {}
+        self._shapes: Shapes = {}
+        self._templates: dict[str, dict[tuple[str, int], str]] = {}
 
-    def add(self, vm: ObservedVm) -> None:
+    def add(self, vm: ObservedVm) -> Watched:
         """Show `vm` from now on; ConfigError when one of its name is shown already."""
         with self._lock:
-            if any(other.name == vm.name for other in self._vms):
+            if any(other.vm.name == vm.name for other in self._vms):
                 raise ConfigError(f"another VM of the name {vm.name} is served there: give one of them another", key="name")
-            self._vms.append(vm)
+            watched = Watched(vm, time.monotonic_ns(), vm.clock.now_ns(), Histogram())
+            self._vms.append(watched)
+            self._figures[vm.name] = Figures(vm, self._shapes)
+            self._templates[vm.name] = {}
+            return watched
 
     def remove(self, vm: ObservedVm) -> bool:
         """Show `vm` no more, once a scrape under way is done with it; False when none is left."""
         with self._lock:
-            if vm in self._vms:
-                self._vms.remove(vm)
-                self._failures.pop(vm.name, None)
+            if any(watched.vm is vm for watched in self._vms):
+                self._vms = [watched for watched in self._vms if watched.vm is not vm]
+                del self._figures[vm.name], self._templates[vm.name]
             return bool(self._vms)
 
-    def collect(self) -> Iterable[Family]:
-        """Everything, as it is now."""
-        sheet = _Sheet()
+    def lines(self, *, openmetrics: bool, breathe: Callable[[], None] = lambda: None) -> Iterator[str]:
+        """Everything, as it is now, in pieces of whole lines; `breathe` is called wherever others may have a turn."""
         with self._lock:
-            sheet.add(VM_METRICS, (((vm.name,), vm) for vm in self._vms), ("vm",))
-            vcpus = (((vm.name, str(vcpu.index)), VcpuOf(vm, vcpu)) for vm in self._vms for vcpu in vm.vcpus)
-            sheet.add(VCPU_METRICS, vcpus, ("vm", "vcpu"))
-            for vm in self._vms:
-                self._add_figures(sheet, vm)
-            failures = CounterMetricFamily("avmm_scrape_failures", SCRAPE_FAILURES, labels=("vm",))
-            for vm in self._vms:
-                failures.add_metric((vm.name,), self._failures.get(vm.name, 0))
-        return (_build_info(), failures, *sheet.families.values())
+            yield from self._build_info(openmetrics)
+            yield from self._vm_lines(openmetrics, breathe)
+            for metric in VCPU_METRICS:
+                yield head(metric.name, metric.kind, metric.help, openmetrics=openmetrics)
+                for watched in self._vms:
+                    for piece in self._vcpu_lines(metric, watched.vm):
+                        yield piece
+                        breathe()
+            yield from self._figure_lines(openmetrics, breathe)
 
-    def _add_figures(self, sheet: _Sheet, vm: ObservedVm) -> None:
-        """The figures that the VM's architecture and devices keep of their own."""
-        for vcpu in vm.vcpus:
-            try:
-                sheet.add_figures("avmm_vcpu_", vcpu.arch.figures(), {"vm": vm.name, "vcpu": str(vcpu.index)})
-            except Exception as error:  # noqa: BLE001 - the plugin boundary
-                self._failed(vm, f"vcpu{vcpu.index}", error)
-        for region in vm.bus:
-            try:
-                sheet.add_figures("avmm_device_", region.device.figures(), {"vm": vm.name, "device": region.name})
-            except Exception as error:  # noqa: BLE001 - the plugin boundary
-                self._failed(vm, region.name, error)
+    def _build_info(self, openmetrics: bool) -> Iterator[str]:
+        try:
+            installed = version("avmm")
+        except PackageNotFoundError:  # run from a source tree
+            installed = "unknown"
+        labels = label_text((("version", installed), ("python", platform.python_version())))
+        yield head("avmm_build_info", FigureKind.GAUGE, BUILD_INFO, openmetrics=openmetrics)
+        yield from sample("avmm_build_info", FigureKind.GAUGE, labels, 1, openmetrics=openmetrics)
 
-    def _failed(self, vm: ObservedVm, of: str, error: Exception) -> None:
-        count = self._failures[vm.name] = self._failures.get(vm.name, 0) + 1
-        if count == 1:
-            log.warning("figures cannot be read", vm=vm.name, of=of, error=f"{type(error).__name__}: {error}")
+    def _vm_lines(self, openmetrics: bool, breathe: Callable[[], None]) -> Iterator[str]:
+        for metric in VM_METRICS:
+            yield head(metric.name, metric.kind, metric.help, openmetrics=openmetrics)
+            for watched in self._vms:
+                for values, value in metric.read(watched):
+                    labels = label_text((("vm", watched.vm.name), *zip(metric.labels, values, strict=True)))
+                    yield from sample(metric.name, metric.kind, labels, value, openmetrics=openmetrics)
+                breathe()
+
+    def _vcpu_lines(self, metric: VcpuMetric, vm: ObservedVm) -> Iterator[str]:
+        templates, vcpus = self._templates[vm.name], vm.vcpus
+        for start in range(0, len(vcpus), CHUNK):
+            chunk = vcpus[start : start + CHUNK]
+            values: list[int | float] = []
+            for vcpu in chunk:
+                read = metric.read(vm, vcpu)
+                values += COARSE.cells(read) if isinstance(read, Histogram) else read
+            lines = templates.get((metric.name, start))
+            if lines is None:
+                lines = templates[metric.name, start] = _template(metric, vm, [vcpu.index for vcpu in chunk])
+            yield lines % tuple(values)
+
+    def _figure_lines(self, openmetrics: bool, breathe: Callable[[], None]) -> Iterator[str]:
+        """The figures that the VMs' architectures and devices keep of their own, and how many could not be read."""
+        families: dict[str, list[str]] = {}
+        heads: dict[str, str] = {}
+        for watched in self._vms:
+            for name, kind, help_, text in self._figures[watched.vm.name].read(breathe):
+                if name not in heads:
+                    heads[name] = head(name, kind, help_, openmetrics=openmetrics)
+                families.setdefault(name, []).append(text)
+        for name, texts in families.items():
+            yield heads[name]
+            yield "".join(texts)
+        yield head("avmm_scrape_failures", FigureKind.COUNTER, SCRAPE_FAILURES, openmetrics=openmetrics)
+        for watched in self._vms:
+            labels, failures = label_text((("vm", watched.vm.name),)), self._figures[watched.vm.name].failures
+            yield from sample("avmm_scrape_failures", FigureKind.COUNTER, labels, failures, openmetrics=openmetrics)
 
 
-def _build_info() -> Family:
-    try:
-        installed = version("avmm")
-    except PackageNotFoundError:  # run from a source tree
-        installed = "unknown"
-    return InfoMetricFamily("avmm_build", BUILD_INFO, {"version": installed})
+def _template(metric: VcpuMetric, vm: ObservedVm, indices: Sequence[int]) -> str:
+    rows = metric.rows(vm)
+
+    def lines() -> Iterable[str]:
+        for index in indices:
+            for values in rows:
+                labels = label_text((("vm", vm.name), ("vcpu", str(index)), *zip(metric.labels, values, strict=True)))
+                yield from prefixes(metric.name, metric.kind, labels, COARSE)
+
+    return template(lines())

@@ -10,10 +10,10 @@ from socketserver import TCPServer, ThreadingMixIn
 from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from prometheus_client import CollectorRegistry, make_wsgi_app
-
 from avmm.plugin import ConfigError, ObservedVm
 from avmm_prometheus.collector import VmCollector
+from avmm_prometheus.metric import Watched
+from avmm_prometheus.pages import Pages
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -22,12 +22,13 @@ Connection = socket.socket | tuple[bytes, socket.socket]
 """What socketserver calls a request; always a socket here."""
 
 PATH = "/metrics"
-CONNECTIONS = 16
-"""How many connections are served at once; a further one is closed."""
+CONNECTIONS = 256
+"""How many connections are served at once; a further one is told 503 and closed."""
 IDLE_S = 10
 """How long a connection may keep silent, in seconds."""
 RETRY_S = 0.1
 """How long to leave a connection waiting that cannot be accepted (the process has no descriptor left), in seconds."""
+_TOO_MANY = b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
 
 
 class _Handler(WSGIRequestHandler):
@@ -70,7 +71,13 @@ class _Server(ThreadingMixIn, WSGIServer):
             raise
 
     def verify_request(self, request: Connection, client_address: object) -> bool:
-        return len(self._open) < CONNECTIONS
+        if len(self._open) < CONNECTIONS:
+            return True
+        if isinstance(request, socket.socket):
+            with suppress(OSError):  # it is gone, or will not listen: this thread waits for nobody
+                request.send(_TOO_MANY, socket.MSG_DONTWAIT)
+                request.recv(1 << 16, socket.MSG_DONTWAIT)  # unread bytes would have the answer thrown away
+        return False
 
     def process_request(self, request: Connection, client_address: object) -> None:
         self._open.add(request)
@@ -101,12 +108,10 @@ class Endpoint:
     def __init__(self, host: str, port: int) -> None:
         """Listen; ConfigError when that cannot be. Port 0 takes any that is free."""
         self.collector = VmCollector()
-        registry = CollectorRegistry(auto_describe=False)
-        registry.register(self.collector)
         try:
             found = socket.getaddrinfo(host or "0.0.0.0", port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
             family, _, _, _, (number, *_) = found[0]
-            self._server = _Server(family, (str(number), port), _only_metrics(make_wsgi_app(registry)))
+            self._server = _Server(family, (str(number), port), _application(Pages(self.collector)))
         except OSError as error:
             raise ConfigError(f"cannot serve at {shown(host, port)}: {error.strerror or error}", key="metrics") from None
         self.address = shown(self._server.server_name, self._server.server_port)
@@ -122,13 +127,13 @@ _lock = threading.Lock()
 """Guards `_endpoints`, and holds back whoever joins an endpoint that is being opened or closed."""
 
 
-def join(host: str, port: int, vm: ObservedVm) -> Endpoint:
+def join(host: str, port: int, vm: ObservedVm) -> tuple[Endpoint, Watched]:
     """Have `vm` served at an address, together with the VMs that are already there. May block: not on an event loop."""
     with _lock:
         endpoint = _endpoints.get((host, port)) or Endpoint(host, port)
-        endpoint.collector.add(vm)
+        watched = endpoint.collector.add(vm)
         _endpoints[host, port] = endpoint
-        return endpoint
+        return endpoint, watched
 
 
 def leave(host: str, port: int, vm: ObservedVm) -> None:
@@ -145,13 +150,24 @@ def shown(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _only_metrics(page: WSGIApplication) -> WSGIApplication:
-    """`page` at /metrics, and nothing elsewhere."""
+def _application(pages: Pages) -> WSGIApplication:
+    """The page at /metrics, and nothing elsewhere."""
 
     def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if environ.get("PATH_INFO") == PATH:
-            return page(environ, start_response)
-        start_response("404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
-        return [f"metrics are at {PATH}\n".encode()]
+        if environ.get("PATH_INFO") != PATH:
+            return _refuse(start_response, "404 Not Found", f"metrics are at {PATH}")
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            return _refuse(start_response, "405 Method Not Allowed", "metrics are read with GET", ("Allow", "GET, HEAD"))
+        form, body = pages.get(environ.get("HTTP_ACCEPT", ""), environ.get("HTTP_ACCEPT_ENCODING", ""))
+        headers = [("Content-Type", form.content_type), ("Content-Length", str(len(body)))]
+        if form.gzip:
+            headers.append(("Content-Encoding", "gzip"))
+        start_response("200 OK", headers)
+        return [body] if environ["REQUEST_METHOD"] == "GET" else []
 
     return application
+
+
+def _refuse(start_response: StartResponse, status: str, why: str, *headers: tuple[str, str]) -> Iterable[bytes]:
+    start_response(status, [("Content-Type", "text/plain; charset=utf-8"), *headers])
+    return [f"{why}\n".encode()]

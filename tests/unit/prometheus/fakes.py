@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import cast
 
+from avmm.arch import Arch
 from avmm.bus import Bus, Region
 from avmm.clock import Clock, VirtualClock
+from avmm.config import MachineConfig
 from avmm.device import Device, Width
 from avmm.instrument import Figure, FigureValue, VcpuStats
+from avmm.irq import IrqLine
 from avmm.lock import DeviceLock
 from avmm.slot import Slot
+from avmm.vcpu.acks import Acknowledgements
+from avmm.vcpu.halt import HaltPoll
 from avmm.vcpu.vcpu import Vcpu
 
 Figures = list[tuple[Figure, FigureValue]]
@@ -58,11 +63,26 @@ class FakeVcpu:
 
     def __init__(self, index: int) -> None:
         self.index, self.stats, self.engine, self.arch = index, VcpuStats(), FakeEngine(), FakeArch()
+        self.acks: list[Acknowledgements] = []
+        self.halt_poll = HaltPoll()
+        self.timed = 0
+        """How often somebody asked for its requests to be timed."""
+
+    def time_requests(self) -> None:
+        self.timed += 1
+
+
+class NoChip:
+    """An interrupt controller without a vCPU behind it."""
+
+    def set_spi_level(self, number: int, level: bool) -> None:
+        pass
 
 
 class FakeSlot:
     def __init__(self) -> None:
-        self.switches = 0
+        self.switches = self.waiting = 0
+        self.vcpu: FakeVcpu | None = None
 
 
 class FakeVm:
@@ -70,9 +90,12 @@ class FakeVm:
 
     def __init__(self, name: str = "vm0", vcpus: int = 2) -> None:
         self.name = name
+        self.config = MachineConfig(memory="64M")
+        self.device_lock = DeviceLock()
+        self.remote_tlb_flush_requests = self.remote_tlb_flush = 0
         self.time = VirtualClock()
         self.clock: Clock = self.time
-        self.bus = Bus(DeviceLock(), lambda region, error: None)
+        self.bus = Bus(self.device_lock, lambda region, error: None)
         self.parts = [FakeVcpu(index) for index in range(vcpus)]
         self.fake_slots = [FakeSlot(), FakeSlot()]
         self.guest_faults: dict[str, int] = {}
@@ -90,9 +113,15 @@ class FakeVm:
     def slots(self) -> list[Slot]:
         return cast(list[Slot], self.fake_slots)
 
+    @property
+    def arch(self) -> Arch:
+        raise NotImplementedError("no metric needs it")
+
     def state(self) -> str:
         return self.state_name
 
     def add_device(self, name: str, figures: Figures | None = None) -> Region:
-        """Put a device on the bus, behind those that are there."""
-        return self.bus.add(0x1000 * (1 + len(list(self.bus))), FakeDevice(figures or []), name)
+        """Put a device with an interrupt line on the bus, behind those that are there."""
+        region = self.bus.add(0x1000 * (1 + len(list(self.bus))), FakeDevice(figures or []), name)
+        region.irq = IrqLine(NoChip(), 0, self.device_lock)
+        return region

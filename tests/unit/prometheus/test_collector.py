@@ -5,28 +5,55 @@ from __future__ import annotations
 import shutil
 import subprocess
 import threading
+import time
 
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 
 from avmm.bus import Region
 from avmm.errors import ConfigError
 from avmm.exits import ExitReason
-from avmm.instrument import BUCKETS, Figure, FigureKind, FigureValue, Histogram, KickAction
+from avmm.instrument import Figure, FigureKind, FigureValue, Histogram, KickAction
 from avmm.lifecycle import State
-from avmm_prometheus.collector import FINEST_BUCKET, VmCollector, buckets
-from avmm_prometheus.metrics import VM_STATES
+from avmm.vcpu.acks import Acknowledgements
+from avmm_prometheus.collector import VmCollector
+from avmm_prometheus.vm_metrics import STATES as VM_STATES
 from tests.unit.prometheus.fakes import FakeVm
 from tests.unit.prometheus.scrape import Page
 
 NAMES = {
-    "avmm_build_info": {"version"},
+    "avmm_build_info": {"version", "python"},
     "avmm_scrape_failures_total": {"vm"},
+    "avmm_vm_info": {"vm", "arch", "engine", "cpu", "irqchip", "clock", "slot", "affinity"},
     "avmm_vm_state": {"vm", "state"},
     "avmm_vm_vcpus": {"vm"},
+    "avmm_vm_memory_bytes": {"vm"},
+    "avmm_vm_clock_seconds_total": {"vm"},
+    "avmm_vm_host_seconds_total": {"vm"},
+    "avmm_vm_clock_ratio": {"vm"},
     "avmm_vm_slots": {"vm"},
+    "avmm_vm_slots_taken": {"vm"},
+    "avmm_vm_slot_waiters": {"vm"},
     "avmm_vm_slot_switches_total": {"vm"},
     "avmm_vm_guest_faults_total": {"vm", "kind"},
+    "avmm_vm_remote_tlb_flush_requests_total": {"vm"},
+    "avmm_vm_remote_tlb_flushes_total": {"vm"},
+    **{
+        f"avmm_{name}_seconds_{part}": {*labels, *more}
+        for name, labels in {
+            "vm_request_latency": {"vm", "request"},
+            "vm_request_wait": {"vm"},
+            "vm_kick_to_exit": {"vm"},
+            "vm_exit_handling": {"vm", "reason"},
+            "vm_halt_wait": {"vm"},
+            "loop_lag": {"vm"},
+            "vcpu_kick_to_exit": {"vm", "vcpu"},
+            "vcpu_halt_wait": {"vm", "vcpu"},
+        }.items()
+        for part, more in {"bucket": {"le"}, "sum": set[str](), "count": set[str]()}.items()
+    },
+    "avmm_irq_raises_total": {"vm", "device"},
+    "avmm_irq_level": {"vm", "device"},
     "avmm_bus_reads_total": {"vm", "device"},
     "avmm_bus_writes_total": {"vm", "device"},
     "avmm_bus_unclaimed_total": {"vm"},
@@ -39,19 +66,17 @@ NAMES = {
     "avmm_vcpu_requests_handled_total": {"vm", "vcpu", "request"},
     "avmm_vcpu_kicks_total": {"vm", "vcpu", "action"},
     "avmm_vcpu_ipis_acknowledged_total": {"vm", "vcpu"},
+    "avmm_vcpu_waits_pending": {"vm", "vcpu"},
+    "avmm_vcpu_oldest_wait_seconds": {"vm", "vcpu"},
     "avmm_vcpu_halts_total": {"vm", "vcpu"},
     "avmm_vcpu_halt_polls_total": {"vm", "vcpu"},
     "avmm_vcpu_halt_polls_successful_total": {"vm", "vcpu"},
+    "avmm_vcpu_halt_poll_seconds_total": {"vm", "vcpu", "result"},
+    "avmm_vcpu_halt_poll_window_seconds": {"vm", "vcpu"},
     "avmm_vcpu_wakeups_total": {"vm", "vcpu"},
     "avmm_vcpu_spurious_wakeups_total": {"vm", "vcpu"},
     "avmm_vcpu_guest_instructions_total": {"vm", "vcpu"},
     "avmm_vcpu_seconds_total": {"vm", "vcpu", "state"},
-    "avmm_vcpu_kick_to_exit_seconds_bucket": {"vm", "vcpu", "le"},
-    "avmm_vcpu_kick_to_exit_seconds_sum": {"vm", "vcpu"},
-    "avmm_vcpu_kick_to_exit_seconds_count": {"vm", "vcpu"},
-    "avmm_vcpu_halt_wait_seconds_bucket": {"vm", "vcpu", "le"},
-    "avmm_vcpu_halt_wait_seconds_sum": {"vm", "vcpu"},
-    "avmm_vcpu_halt_wait_seconds_count": {"vm", "vcpu"},
 }
 FIRES = Figure("timer_fires", FigureKind.COUNTER, "Times a timer went off.")
 
@@ -63,12 +88,10 @@ class Board:
         self.vm = FakeVm()
         self.uart: Region = self.vm.add_device("uart0")
         self.collector = VmCollector()
-        self.collector.add(self.vm)
-        self.registry = CollectorRegistry()
-        self.registry.register(self.collector)
+        self.watched = self.collector.add(self.vm)
 
-    def text(self) -> str:
-        return generate_latest(self.registry).decode()
+    def text(self, *, openmetrics: bool = False) -> str:
+        return "".join(self.collector.lines(openmetrics=openmetrics))
 
     def page(self) -> Page:
         return Page(self.text())
@@ -81,6 +104,8 @@ def board() -> Board:
 
 def test_names_and_labels_are_pinned(board: Board) -> None:
     board.vm.guest_faults["bad"] = 1
+    board.vm.parts[0].stats.request_latency[9].count(1)
+    board.vm.parts[0].stats.exit_handling[0].count(1)
     page = board.page()
     assert {name for name, _ in page.samples} == NAMES.keys()
     assert {name: page.labels(name) for name in NAMES} == NAMES
@@ -128,7 +153,7 @@ def test_requests_by_name_are_there_before_they_happen(board: Board) -> None:
     page = board.page()
     assert page.value("avmm_vcpu_requests_made_total", vm="vm0", vcpu="0", request="irq_pending") == 3
     assert page.value("avmm_vcpu_requests_handled_total", vm="vm0", vcpu="0", request="irq_pending") == 2
-    assert page.value("avmm_vcpu_requests_made_total", vm="vm0", vcpu="0", request="63") == 1
+    assert page.value("avmm_vcpu_requests_made_total", vm="vm0", vcpu="0", request="other") == 1
     assert page.value("avmm_vcpu_requests_handled_total", vm="vm0", vcpu="0", request="vm_dead") == 0
 
 
@@ -217,43 +242,144 @@ def test_the_states_are_those_of_a_vm() -> None:
     assert {state.value for state in State} == set(VM_STATES)
 
 
-class TestBuckets:
-    def count(self, *durations_ns: int) -> Histogram:
-        histogram = Histogram()
-        for duration in durations_ns:
-            histogram.count(duration)
-        return histogram
+class TestHistograms:
+    def test_a_vcpu_s(self, board: Board) -> None:
+        board.vm.parts[0].stats.halt_wait = counted(1000, 2000, 3_000_000_000)
+        page, name = board.page(), "avmm_vcpu_halt_wait_seconds"
+        assert page.value(f"{name}_count", vm="vm0", vcpu="0") == 3
+        assert page.value(f"{name}_sum", vm="vm0", vcpu="0") == pytest.approx(3.000003)
+        assert page.value(f"{name}_bucket", vm="vm0", vcpu="0", le="1.024e-06") == 1
+        assert page.value(f"{name}_bucket", vm="vm0", vcpu="0", le="+Inf") == 3
+        assert page.kinds[name] == "histogram"
 
-    def test_bounds_are_powers_of_two_in_seconds(self) -> None:
-        shown = buckets(Histogram())
-        assert [float(bound) for bound, _ in shown[:-1]] == [2**i / 1e9 for i in range(FINEST_BUCKET, BUCKETS - 1)]
-        assert shown[-1][0] == "+Inf"
-
-    @pytest.mark.parametrize("exponent", range(FINEST_BUCKET, BUCKETS - 1))
-    def test_a_duration_is_below_its_bound(self, exponent: int) -> None:
-        below = dict(buckets(self.count(2**exponent - 1)))
-        at = dict(buckets(self.count(2**exponent)))
-        bound = repr(2**exponent / 1e9)
-        assert (below[bound], at[bound]) == (1, 0)
-
-    def test_the_finest_are_one(self) -> None:
-        assert buckets(self.count(0, 1, 100, 255))[0] == ("2.56e-07", 4)
-
-    def test_the_rest_is_infinite(self) -> None:
-        shown = buckets(self.count(2**30 - 1, 2**30, 2**40, 2**70))
-        assert [count for _, count in shown[-2:]] == [1, 4]
-
-    def test_they_add_up(self) -> None:
-        counts = [count for _, count in buckets(self.count(1, 300, 300, 70_000, 2**33))]
-        assert counts == sorted(counts)
-        assert counts[-1] == 5
-
-    def test_on_the_page(self, board: Board) -> None:
-        board.vm.parts[0].stats.halt_wait = self.count(1000, 2000, 3_000_000_000)
+    def test_those_of_a_vm_are_its_vcpus_as_one(self, board: Board) -> None:
+        for index, part in enumerate(board.vm.parts):
+            part.stats.kick_to_exit = counted(3000 + index)
+            part.stats.request_wait = counted(70_000)
+            part.stats.exit_handling[ExitReason.HALTED] = counted(500)
+        board.vm.parts[1].stats.exit_handling[ExitReason.YIELDED] = counted(600)
+        board.vm.parts[1].stats.request_latency[9] = counted(900)
+        board.vm.parts[1].stats.request_latency[63] = counted(900)  # nobody named it
         page = board.page()
-        assert page.value("avmm_vcpu_halt_wait_seconds_count", vm="vm0", vcpu="0") == 3
-        assert page.value("avmm_vcpu_halt_wait_seconds_sum", vm="vm0", vcpu="0") == pytest.approx(3.000003)
-        assert page.value("avmm_vcpu_halt_wait_seconds_bucket", vm="vm0", vcpu="0", le="1.024e-06") == 1
+        assert page.value("avmm_vm_kick_to_exit_seconds_bucket", vm="vm0", le="4.096e-06") == 2
+        assert page.value("avmm_vm_kick_to_exit_seconds_sum", vm="vm0") == pytest.approx(6001e-9)
+        assert page.value("avmm_vm_request_wait_seconds_count", vm="vm0") == 2
+        assert page.value("avmm_vm_exit_handling_seconds_count", vm="vm0", reason="halted") == 2
+        assert page.value("avmm_vm_exit_handling_seconds_count", vm="vm0", reason="yielded") == 1
+        assert page.value("avmm_vm_request_latency_seconds_count", vm="vm0", request="irq_pending") == 1
+        assert page.value("avmm_vm_request_latency_seconds_count", vm="vm0", request="other") == 1
+
+    def test_the_loop_s_lag(self, board: Board) -> None:
+        board.watched.loop_lag.count(5000)
+        assert board.page().value("avmm_loop_lag_seconds_bucket", vm="vm0", le="8.192e-06") == 1
+
+    def test_examples_in_open_metrics(self, board: Board) -> None:
+        board.vm.parts[0].stats.kick_to_exit = counted(3000, 3100)
+        board.vm.parts[1].stats.kick_to_exit = counted(3500)
+        families = {family.name: family for family in openmetrics_families(board.text(openmetrics=True) + "# EOF\n")}
+        buckets = [sample for sample in families["avmm_vm_kick_to_exit_seconds"].samples if sample.exemplar]
+        assert [(bucket.labels["le"], bucket.exemplar.labels, bucket.exemplar.value) for bucket in buckets] == [
+            ("4.096e-06", {"vcpu": "1"}, 3.5e-06)
+        ]
+        assert "# {" not in board.text()
+
+
+def counted(*durations_ns: int) -> Histogram:
+    histogram = Histogram()
+    for duration in durations_ns:
+        histogram.count(duration)
+    return histogram
+
+
+def test_both_formats_say_the_same(board: Board) -> None:
+    board.vm.guest_faults["bad"] = 3
+    board.vm.parts[1].arch.own = [(FIRES, 7)]
+    board.vm.parts[0].stats.kick_to_exit = counted(3000)
+    open_metrics = {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in openmetrics_families(board.text(openmetrics=True) + "# EOF\n")
+        for sample in family.samples
+    }
+    plain = board.page().samples
+    clocks = ("avmm_vm_host_seconds_total", "avmm_vm_clock_ratio")  # the host's time goes on
+    assert {key: value for key, value in open_metrics.items() if key[0] not in clocks} == {
+        key: value for key, value in plain.items() if key[0] not in clocks
+    }
+
+
+@pytest.mark.parametrize("name", ['quo"te', "back\\slash", "new\nline", "100 %", "%s %d", "{}", "für", "\\n"])
+def test_labels_are_escaped(name: str) -> None:
+    collector, vm = VmCollector(), FakeVm(name, vcpus=1)
+    late = Figure("late_seconds", FigureKind.HISTOGRAM, "Late.", {"of": name})
+    vm.guest_faults[name] = 4
+    vm.add_device(name, [(late, counted(1))])
+    vm.parts[0].arch.own = [(Figure("odd", FigureKind.COUNTER, "Odd.", {"of": name}), 5)]
+    vm.request_names[11] = name
+    collector.add(vm)
+    page = Page("".join(collector.lines(openmetrics=False)))
+    assert page.value("avmm_vm_guest_faults_total", vm=name, kind=name) == 4
+    assert page.value("avmm_vcpu_odd_total", vm=name, vcpu="0", of=name) == 5
+    assert page.value("avmm_device_late_seconds_count", vm=name, device=name, of=name) == 1
+    assert page.value("avmm_vcpu_requests_made_total", vm=name, vcpu="0", request=name.lower()) == 0
+    families = openmetrics_families("".join(collector.lines(openmetrics=True)) + "# EOF\n")
+    assert {sample.labels["vm"] for family in families for sample in family.samples if "vm" in sample.labels} == {name}
+
+
+def test_a_vcpu_somebody_waits_for(board: Board) -> None:
+    for since_ns in (3 * 10**9, 2 * 10**9):
+        acks = Acknowledgements()
+        acks.expect(since_ns)
+        board.vm.parts[1].acks.append(acks)
+    board.vm.time.advance(7 * 10**9)
+    page = board.page()
+    assert page.value("avmm_vcpu_waits_pending", vm="vm0", vcpu="1") == 2
+    assert page.value("avmm_vcpu_oldest_wait_seconds", vm="vm0", vcpu="1") == 5
+    assert page.value("avmm_vcpu_oldest_wait_seconds", vm="vm0", vcpu="0") == 0
+
+
+def test_halt_polls_by_result(board: Board) -> None:
+    stats = board.vm.parts[0].stats
+    stats.halt_poll_success_ns, stats.halt_poll_fail_ns = 1_500_000_000, 2_000_000_000
+    board.vm.parts[0].halt_poll.window_ns = 40_000
+    page = board.page()
+    assert page.value("avmm_vcpu_halt_poll_seconds_total", vm="vm0", vcpu="0", result="success") == 1.5
+    assert page.value("avmm_vcpu_halt_poll_seconds_total", vm="vm0", vcpu="0", result="fail") == 2
+    assert page.value("avmm_vcpu_halt_poll_window_seconds", vm="vm0", vcpu="0") == 0.00004
+
+
+def test_interrupt_lines_by_their_device(board: Board) -> None:
+    assert board.uart.irq is not None
+    board.uart.irq.pulse()
+    board.uart.irq.set_level(True)
+    board.vm.add_device("rtc").irq = None
+    page = board.page()
+    assert page.value("avmm_irq_raises_total", vm="vm0", device="uart0") == 2
+    assert page.value("avmm_irq_level", vm="vm0", device="uart0") == 1
+    assert ("avmm_irq_level", (("device", "rtc"), ("vm", "vm0"))) not in page.samples
+
+
+def test_the_vm_s_clock_beside_the_host_s(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "monotonic_ns", lambda: board.watched.since_host_ns + 4 * 10**9)
+    board.vm.time.advance(10**9)
+    page = board.page()
+    assert page.value("avmm_vm_clock_seconds_total", vm="vm0") == 1
+    assert page.value("avmm_vm_host_seconds_total", vm="vm0") == 4
+    assert page.value("avmm_vm_clock_ratio", vm="vm0") == 0.25
+
+
+def test_what_the_vm_is(board: Board) -> None:
+    page = board.page()
+    info = {"arch": "arm64", "engine": "unicorn", "cpu": "cortex-a57", "irqchip": ""}
+    assert page.value("avmm_vm_info", vm="vm0", **info, clock="host", slot="thread", affinity="free") == 1
+    assert page.value("avmm_vm_memory_bytes", vm="vm0") == 64 << 20
+
+
+def test_slots_taken_and_waited_for(board: Board) -> None:
+    board.vm.fake_slots[1].vcpu = board.vm.parts[0]
+    board.vm.fake_slots[1].waiting = 3
+    page = board.page()
+    assert page.value("avmm_vm_slots_taken", vm="vm0") == 1
+    assert page.value("avmm_vm_slot_waiters", vm="vm0") == 3
 
 
 class TestFigures:

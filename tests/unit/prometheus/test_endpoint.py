@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gzip
 import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, closing
+from http.client import HTTPConnection
 from wsgiref.simple_server import WSGIServer
 
 import pytest
@@ -154,14 +157,53 @@ async def test_a_silent_client_does_not_hold_up_the_end() -> None:
         assert silent.recv(1) == b""
 
 
-async def test_more_clients_than_are_served_are_turned_away(serve: Serve) -> None:
+async def test_more_clients_than_are_served_are_told_503(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint, "CONNECTIONS", 4)
     instrument = await serve(FakeVm())
     host, _, port = instrument.address.rpartition(":")
-    clients = [socket.create_connection((host, int(port))) for _ in range(endpoint.CONNECTIONS + 1)]
+    clients = [socket.create_connection((host, int(port))) for _ in range(5)]
     clients[-1].settimeout(60)
+    assert clients[-1].recv(1000).startswith(b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 1\r\n")
     assert clients[-1].recv(1) == b""
     for client in clients:
         client.close()
+
+
+async def test_two_hundred_scrapes_at_once_are_all_answered(serve: Serve) -> None:
+    vm = FakeVm(vcpus=50)
+    vm.parts[49].stats.halts = 3
+    instrument = await serve(vm)
+    together = threading.Barrier(200)
+
+    def one() -> tuple[int, str, str]:
+        together.wait(60)
+        return get(instrument.address)
+
+    with ThreadPoolExecutor(200) as clients:
+        answers = await asyncio.gather(*(asyncio.get_running_loop().run_in_executor(clients, one) for _ in range(200)))
+    assert {status for status, _, _ in answers} == {200}
+    assert all('avmm_vcpu_halts_total{vm="vm0",vcpu="49"} 3\n' in body for _, _, body in answers)
+
+
+async def test_gzip_for_whoever_likes_it(serve: Serve) -> None:
+    instrument = await serve(FakeVm())
+    connection = HTTPConnection(instrument.address, timeout=30)
+    await asyncio.to_thread(connection.request, "GET", "/metrics", headers={"Accept-Encoding": "gzip"})
+    answer = connection.getresponse()
+    assert answer.getheader("Content-Encoding") == "gzip"
+    assert b"avmm_build_info" in gzip.decompress(answer.read())
+    connection.close()
+
+
+async def test_other_methods_are_refused(serve: Serve) -> None:
+    instrument = await serve(FakeVm())
+    for method, status in (("POST", 405), ("HEAD", 200)):
+        connection = HTTPConnection(instrument.address, timeout=30)
+        await asyncio.to_thread(connection.request, method, "/metrics")
+        answer = connection.getresponse()
+        assert answer.status == status
+        assert len(answer.read()) < 100
+        connection.close()
 
 
 async def test_no_descriptor_left_is_tried_again(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +255,7 @@ async def test_open_metrics_for_whoever_asks(serve: Serve) -> None:
     assert kind.startswith("application/openmetrics-text; version=1.0.0")
     assert body.endswith("# EOF\n")
     assert "# TYPE avmm_vcpu_halts counter" in body
-    assert 'avmm_vcpu_halts_total{vcpu="0",vm="vm0"} 0' in body
+    assert 'avmm_vcpu_halts_total{vm="vm0",vcpu="0"} 0' in body
 
 
 async def test_nothing_is_read_but_by_a_scrape(serve: Serve) -> None:

@@ -1,0 +1,94 @@
+"""The figures that a VM's architecture and devices keep of their own, as lines of the page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import structlog
+
+from avmm.plugin import Figure, FigureKind, FigureValue, Histogram, ObservedVm
+from avmm_prometheus.exposition import label_text, prefixes, template
+from avmm_prometheus.histogram import COARSE
+from avmm_prometheus.vcpu_metrics import VCPU_METRICS
+from avmm_prometheus.vm_metrics import VM_METRICS
+
+_OWN_NAMES = frozenset(metric.name for metric in VM_METRICS) | frozenset(metric.name for metric in VCPU_METRICS)
+_WORD = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
+_OWN_LABELS = frozenset(("vm", "vcpu", "device", "le"))
+
+Shapes = dict[str, tuple[FigureKind, tuple[str, ...]]]
+"""Kind and label names of the families so far, of all VMs of a page."""
+Piece = tuple[str, FigureKind, str, str]
+"""A family's name, kind and help, and lines of it."""
+
+log = structlog.get_logger("avmm")
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A figure of one owner that was found to be in order."""
+
+    figure: Figure
+    name: str
+    template: str
+
+
+class Figures:
+    """Those of one VM. A figure is checked when it is first seen, and its labels are written once."""
+
+    def __init__(self, vm: ObservedVm, shapes: Shapes) -> None:
+        self._vm, self._shapes = vm, shapes
+        self._known: dict[tuple[str, ...], _Known] = {}
+        self.failures = 0
+        """Times a plugin's could not be read."""
+
+    def read(self, breathe: Callable[[], None]) -> Iterator[Piece]:
+        """All of them, as they are now. A plugin that raises, or whose figure cannot be shown, loses the rest of its own."""
+        vm = self._vm
+        for vcpu in vm.vcpus:
+            labels = (("vm", vm.name), ("vcpu", str(vcpu.index)))
+            yield from self._guarded(f"vcpu{vcpu.index}", "avmm_vcpu_", vcpu.arch.figures, labels)
+            breathe()
+        for region in vm.bus:
+            labels = (("vm", vm.name), ("device", region.name))
+            yield from self._guarded(region.name, "avmm_device_", region.device.figures, labels)
+
+    def _guarded(
+        self,
+        owner: str,
+        prefix: str,
+        figures: Callable[[], Iterable[tuple[Figure, FigureValue]]],
+        labels: tuple[tuple[str, str], ...],
+    ) -> Iterator[Piece]:
+        try:
+            for figure, value in figures():
+                known = self._known.get((owner, figure.name, *figure.labels.values()))
+                if known is None or (known.figure is not figure and known.figure != figure):
+                    known = self._check(figure, owner, prefix, labels)
+                yield known.name, figure.kind, figure.help, _lines(known, value)
+        except Exception as error:  # noqa: BLE001 - the plugin boundary
+            self.failures += 1
+            if self.failures == 1:
+                log.warning("figures cannot be read", vm=self._vm.name, of=owner, error=f"{type(error).__name__}: {error}")
+
+    def _check(self, figure: Figure, owner: str, prefix: str, labels: tuple[tuple[str, str], ...]) -> _Known:
+        """Take a figure as known; ValueError when it cannot be shown."""
+        name = prefix + figure.name
+        if not all(map(_WORD.fullmatch, (figure.name, *figure.labels))):
+            raise ValueError(f"{name} or a label of it is not a name: lower-case words joined by _")
+        if name in _OWN_NAMES or _OWN_LABELS & figure.labels.keys():
+            raise ValueError(f"{name} has a name or a label that is taken")
+        shape = figure.kind, tuple(figure.labels)
+        if self._shapes.setdefault(name, shape) != shape:
+            raise ValueError(f"{name} has two kinds or two sets of labels")
+        text = template(prefixes(name, figure.kind, label_text((*labels, *figure.labels.items())), COARSE))
+        known = self._known[owner, figure.name, *figure.labels.values()] = _Known(figure, name, text)
+        return known
+
+
+def _lines(known: _Known, value: FigureValue) -> str:
+    if isinstance(value, Histogram) is not (known.figure.kind is FigureKind.HISTOGRAM):
+        raise TypeError(f"the value of {known.name} is not one of a {known.figure.kind.value}")
+    return known.template % (tuple(COARSE.cells(value)) if isinstance(value, Histogram) else value + 0)  # a bool is a number
