@@ -15,6 +15,7 @@ from avmm.bus import Bus
 from avmm.clock import Clock
 from avmm.config import MachineConfig
 from avmm.exits import ExitReason
+from avmm.lifecycle import Lifecycle
 from avmm.lock import DeviceLock
 
 if TYPE_CHECKING:
@@ -168,6 +169,7 @@ class ObservedVm(Protocol):
     device_lock: DeviceLock
     remote_tlb_flush_requests: int
     remote_tlb_flush: int
+    lifecycle: Lifecycle
 
     @property
     def arch(self) -> Arch:

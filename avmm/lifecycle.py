@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 
 from avmm.errors import LifecycleError
@@ -35,9 +36,22 @@ class Lifecycle:
 
     def __init__(self) -> None:
         self.state = State.INIT
+        self._watchers: list[Callable[[State], None]] = []
+
+    def watch(self, told: Callable[[State], None]) -> Callable[[], None]:
+        """Have `told` called with every new state, right behind the move. What is returned ends that, whenever it is called."""
+        self._watchers.append(told)
+
+        def unwatch() -> None:
+            if told in self._watchers:
+                self._watchers.remove(told)
+
+        return unwatch
 
     def move(self, to: State) -> None:
         """Go to state `to`; LifecycleError when that may not follow the present one."""
         if to not in LEGAL[self.state]:
             raise LifecycleError(f"a VM that is {self.state.value} cannot become {to.value}")
         self.state = to
+        for told in tuple(self._watchers):
+            told(to)

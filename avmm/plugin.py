@@ -12,6 +12,7 @@ from avmm.arch import (
 )
 from avmm.bus import Bus, Region
 from avmm.clock import Clock, TimerHandle
+from avmm.command import Command, CommandFactory
 from avmm.config import parse_endpoint
 from avmm.console import Console
 from avmm.devattr import AttributeGroup, AttributeGroups, AttributeValue, EventFilter, no_such_attribute, resolve
@@ -68,6 +69,7 @@ from avmm.vcpu.acks import Acknowledgements
 from avmm.vcpu.mode import TraceHook, Tracepoint, VcpuMode
 from avmm.vcpu.posted import PostedWord
 from avmm.vcpu.requests import NO_ACTION, NO_WAKEUP, WAIT, Request, arch_request
+from avmm.vcpu.tracers import add_tracer, remove_tracer
 from avmm.vcpu.vcpu import Vcpu
 from avmm.view import CounterView, LineView, TimerView, VcpuView
 
@@ -92,6 +94,8 @@ __all__ = [
     "BudgetExhausted",
     "Bus",
     "Clock",
+    "Command",
+    "CommandFactory",
     "ConfigError",
     "Console",
     "CountedEvent",
@@ -157,11 +161,13 @@ __all__ = [
     "VmSnapshot",
     "Width",
     "Yielded",
+    "add_tracer",
     "arch_request",
     "event_bit",
     "event_index",
     "no_such_attribute",
     "parse_endpoint",
+    "remove_tracer",
     "resolve",
     "take_snapshot",
 ]

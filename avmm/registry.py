@@ -9,6 +9,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar, cast
 
 from avmm.arch import ArchFactory
+from avmm.command import CommandFactory
 from avmm.device import DeviceFactory
 from avmm.engine import EngineFactory
 from avmm.errors import PluginError
@@ -29,9 +30,15 @@ ARCH: Group[ArchFactory] = Group("avmm.arch", "arch")
 ENGINES: Group[EngineFactory] = Group("avmm.engines", "engine")
 DEVICES: Group[DeviceFactory] = Group("avmm.devices", "device")
 INSTRUMENTS: Group[InstrumentFactory] = Group("avmm.instruments", "instrument")
-GROUPS: tuple[Group[Callable[..., object]], ...] = (ARCH, ENGINES, DEVICES, INSTRUMENTS)
+COMMANDS: Group[CommandFactory] = Group("avmm.commands", "command")
+GROUPS: tuple[Group[Callable[..., object]], ...] = (ARCH, ENGINES, DEVICES, INSTRUMENTS, COMMANDS)
 
-_EXTRAS = {"prometheus_client": "prometheus", "unicorn": "unicorn", "uvloop": "uvloop"}
+_EXTRAS = {
+    "perfetto": "trace",
+    "prometheus_client": "prometheus",
+    "unicorn": "unicorn",
+    "uvloop": "uvloop",
+}
 """The extra of avmm that brings a package, by the package's import name."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum
 from types import TracebackType
@@ -70,8 +70,12 @@ class Vm:
         console: Callable[[bytes], object] | None = None,
         plugins: Plugins | None = None,
         clock: Clock | None = None,
+        instruments: Sequence[Instrument] = (),
     ) -> None:
-        """`console` is called with what the guest's console writes, on any thread, and must not block."""
+        """`console` is called with what the guest's console writes, on any thread, and must not block.
+
+        `instruments` watch the VM beside those that `config` names.
+        """
         self.config, self.name = config, config.name
         self.lifecycle = Lifecycle()
         self.clock: Clock = clock or (VirtualClock() if config.clock == "virtual" else HostClock())
@@ -93,6 +97,7 @@ class Vm:
         self._event: tuple[SystemEvent | None, str, int] | None = None
         self._failure_told = False
         self._pauses = 0
+        self._given = instruments
         self._instruments: list[Instrument] = []
         self._log = get_logger().bind(vm=self.name)
 
@@ -113,10 +118,15 @@ class Vm:
                 shared = SharedCore(self.clock, self._slot_threads)
                 shared.start()
                 self._undo.callback(shared.stop)
-            if self.config.metrics is not None:
-                await self._add_instrument(self._plugins.instrument("prometheus")(self.config.metrics))
+            for name, setting in self.config.instruments.items():
+                await self._add_instrument(self._plugins.instrument(name)(setting))
+            for instrument in self._given:
+                await self._add_instrument(instrument)
         except BaseException:
-            self._undo.close()
+            try:
+                await self._stop_instruments()
+            finally:
+                self._undo.close()
             raise
         return self
 
@@ -124,9 +134,10 @@ class Vm:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            await self._finish()
-            for instrument in self._instruments:
-                await instrument.stop(self)
+            try:
+                await self._finish()
+            finally:
+                await self._stop_instruments()
         finally:
             self._undo.close()
         # A failure that halted() has told is not told twice.
@@ -154,6 +165,12 @@ class Vm:
     async def _add_instrument(self, instrument: Instrument) -> None:
         await instrument.start(self)
         self._instruments.append(instrument)
+
+    async def _stop_instruments(self) -> None:
+        """Stop all of them, whatever one of them raises."""
+        async with AsyncExitStack() as stack:
+            for instrument in self._instruments:
+                stack.push_async_callback(instrument.stop, self)
 
     @property
     def machine(self) -> Machine:

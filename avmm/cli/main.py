@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 import avmm
-from avmm.cli import doctor, fetch, logs, plugins, replay, run
+from avmm.cli import doctor, fetch, logs, plugin_commands, plugins, replay, run
 from avmm.cli.exit_codes import ExitCode
 from avmm.errors import AvmmError
 
@@ -16,10 +16,11 @@ from avmm.errors import AvmmError
 def main(argv: Sequence[str] | None = None) -> int:
     """Carry out the command line `argv` (default: the process's own) and return its exit status (`ExitCode`)."""
     _hold_standard_descriptors()
-    arguments = parser().parse_args(argv)
-    logs.configure(arguments.log_level)
-    command: Callable[[argparse.Namespace], int] = arguments.command
+    argv = sys.argv[1:] if argv is None else argv
     try:
+        arguments = parser(argv).parse_args(argv)
+        logs.configure(arguments.log_level)
+        command: Callable[[argparse.Namespace], int] = arguments.command
         return command(arguments)
     except AvmmError as error:
         _complain(str(error))
@@ -34,8 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return ExitCode.INTERRUPTED
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line's grammar."""
+def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """The command line's grammar; of plugins' commands only what `argv` may need."""
     top = argparse.ArgumentParser(prog="avmm", description="Run virtual machines on asyncio.")
     top.add_argument("--version", action="version", version=f"avmm {avmm.__version__}")
     common = argparse.ArgumentParser(add_help=False)
@@ -43,6 +44,10 @@ def parser() -> argparse.ArgumentParser:
         "--log-level", choices=logs.LEVELS, default="warning", help="show events from this level on (default: warning)"
     )
     commands = top.add_subparsers(metavar="COMMAND", required=True)
+
+    def add(name: str, text: str, description: str | None) -> argparse.ArgumentParser:
+        return commands.add_parser(name, parents=[common], help=text, description=description)
+
     for name, module, text in (
         ("run", run, "run a machine with its console on this terminal"),
         ("fetch", fetch, "bring a guest from its distributor's archive"),
@@ -50,9 +55,12 @@ def parser() -> argparse.ArgumentParser:
         ("doctor", doctor, "check whether machines can run here"),
         ("replay", replay, "compare recorded transcripts with a machine of ours"),
     ):
-        command = commands.add_parser(name, parents=[common], help=text, description=module.__doc__)
+        command = add(name, text, module.__doc__)
         module.add_arguments(command)
         command.set_defaults(command=module.command)
+    wanted = next(iter(argv), None)
+    if wanted not in commands.choices:  # else there is nothing to load for it
+        plugin_commands.add_commands(add, frozenset(commands.choices), wanted)
     return top
 
 

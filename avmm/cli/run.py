@@ -29,6 +29,7 @@ _OVERRIDES: dict[str, tuple[str, str, str]] = {
     "arch": ("--arch", "NAME", "the architecture plugin"),
     "engine": ("--engine", "NAME", "the engine plugin"),
     "metrics": ("--metrics", "HOST:PORT", "serve metrics here while the machine runs"),
+    "trace": ("--trace", "FILE", "write a timeline for Perfetto here at the end (FILE,events=N: the last N events)"),
     "name": ("--name", "NAME", "the machine's name in logs and metrics"),
     "clock": ("--clock", "host|virtual", "real time, or time that moves with guest instructions"),
     "slot": ("--slot", "thread|inline", "guest code in its own thread, or in the event loop's"),

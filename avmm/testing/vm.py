@@ -14,10 +14,11 @@ from avmm.clock import Clock, VirtualClock
 from avmm.config import MachineConfig
 from avmm.device import Device, DeviceFactory, DeviceOptions
 from avmm.engine import EngineFactory
-from avmm.instrument import InstrumentFactory
+from avmm.instrument import Instrument, InstrumentFactory
 from avmm.testing.scripted import Program, ScriptedVcpu, create_engine
 from avmm.testing.toy import ToyArch, ToyVcpu, create_arch
 from avmm.vcpu.mode import RUN_LOOP, Tracepoint
+from avmm.vcpu.tracers import add_tracer
 from avmm.vcpu.vcpu import Vcpu
 from avmm.vm import Halt, Vm
 
@@ -85,6 +86,7 @@ class ScriptedVm(Vm):
         on_reset: Literal["reset", "exit"] = "reset",
         metrics: str | None = None,
         plugins: Plugins | None = None,
+        instruments: Sequence[Instrument] = (),
     ) -> None:
         virtual = slot == "inline" and (clock is None or isinstance(clock, VirtualClock))
         config = MachineConfig(
@@ -102,7 +104,7 @@ class ScriptedVm(Vm):
             on_reset=on_reset,
             metrics=metrics,
         )
-        super().__init__(config, console=console, plugins=plugins or ToyPlugins(devices), clock=clock)
+        super().__init__(config, console=console, plugins=plugins or ToyPlugins(devices), clock=clock, instruments=instruments)
         self.trace_log: deque[tuple[int, Tracepoint]] = deque(maxlen=TRACE_LENGTH)
         """The last places of the run loop that were passed, (vCPU, tracepoint) in order, while `tracing`."""
         self.tracing = True
@@ -135,20 +137,14 @@ class ScriptedVm(Vm):
     # Forcing an order of events.
 
     def trace(self, index: int) -> None:
-        """Follow vCPU `index` (done for all of them on entry; a test that sets `vcpu.trace` itself undoes it).
-
-        An instrument that has set `vcpu.trace` is told all it would be told otherwise.
-        """
+        """Follow vCPU `index` (done for all of them on entry; a test that sets `vcpu.trace` itself undoes it)."""
         vcpu, guest = self.vcpus[index], self.guest(index)
-        instrument = vcpu.trace
 
         def trace(point: Tracepoint, value: int) -> None:
-            if instrument is not None:
-                instrument(point, value)
             if point in RUN_LOOP:
                 self._passed(vcpu, point)
 
-        vcpu.trace = trace
+        add_tracer(vcpu, trace)
         guest.on_spin = self._wake_until
 
     def at(self, index: int, point: Tracepoint, callback: Callable[[], object], *, once: bool = True) -> None:

@@ -10,14 +10,28 @@ from collections.abc import Callable, Coroutine
 import structlog
 import uvloop
 
-from tests.benchmarks import exits, guests, interrupts, metrics, pmu, requests
+from tests.benchmarks import exits, guests, interrupts, metrics, pmu, requests, trace
 from tests.benchmarks.table import Row, render
+
+ON_UVLOOP: list[Callable[[], Coroutine[None, None, list[Row]]]] = [
+    requests.run,
+    requests.crowd,
+    exits.run,
+    metrics.run,
+    trace.run,
+]
 
 
 def main() -> int:
     """Run them one after the other: they would disturb each other."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    on_uvloop: list[Callable[[], Coroutine[None, None, list[Row]]]] = [requests.run, requests.crowd, exits.run, metrics.run]
+    on_uvloop: list[Callable[[], Coroutine[None, None, list[Row]]]] = [
+        requests.run,
+        requests.crowd,
+        exits.run,
+        metrics.run,
+        trace.run,
+    ]
     rows = asyncio.run(requests.run())
     for benchmark in on_uvloop:
         rows += uvloop.run(benchmark())
