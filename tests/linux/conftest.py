@@ -1,0 +1,72 @@
+"""Debian's kernel, fetched once; and guests that run it."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from avmm.errors import FetchError
+from avmm.fetch.archive import configured_mirror
+from avmm.fetch.guest import Guest, fetch
+from avmm.fetch.places import default_cache
+from tests.linux.console import Console, running
+from tests.linux.programs import build, initrd_with
+from tests.unit.fetch.mirror import Told
+
+PROGRAMS = ("perf", "clock")
+
+
+@dataclass(frozen=True, slots=True)
+class Linux:
+    """A kernel, and an initramfs with our programs in it."""
+
+    kernel: Path
+    initrd: Path
+    release: str
+
+    def boot(self, *options: str, append: str = "") -> AbstractAsyncContextManager[Console]:
+        """`avmm run` with it."""
+        files = ("--kernel", str(self.kernel), "--initrd", str(self.initrd))
+        return running(*files, "--memory", "512M", "--append", f"console=ttyAMA0 {append}", *options)
+
+
+Fetcher = Callable[[str], Linux]
+
+
+@pytest.fixture(scope="session")
+def fetched(tmp_path_factory: pytest.TempPathFactory) -> Fetcher:
+    """`fetched("bookworm")`: the kernel of a Debian release. Skips, and says so loudly, where there is no archive."""
+    guests: dict[str, Linux] = {}
+    cache = Path(os.environ.get("AVMM_TEST_CACHE", default_cache()))
+
+    def get(suite: str) -> Linux:
+        if suite not in guests:
+            folder = tmp_path_factory.mktemp(suite)
+            guest = _fetch(cache, suite)
+            programs = {name: build(name, folder) for name in PROGRAMS}
+            guests[suite] = Linux(guest.kernel, initrd_with(guest.initrd, programs, folder / "initrd.gz"), guest.release)
+        return guests[suite]
+
+    return get
+
+
+def _fetch(cache: Path, suite: str) -> Guest:
+    try:
+        return fetch(cache, suite, configured_mirror(), Told())
+    except FetchError as error:
+        if "is there a network?" not in str(error):
+            raise
+        warnings.warn(f"NO LINUX GUEST WAS TESTED: {error}", stacklevel=1)
+        pytest.skip(f"no archive, no Linux: {error}")
+
+
+@pytest.fixture(scope="session")
+def linux(fetched: Fetcher) -> Linux:
+    """Debian stable's kernel."""
+    return fetched("bookworm")

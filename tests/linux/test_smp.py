@@ -1,0 +1,27 @@
+"""vCPUs go off and come back while Linux runs."""
+
+from __future__ import annotations
+
+from tests.linux.conftest import Linux
+from tests.linux.test_boot import interrupts
+
+TIMES = 50
+
+
+async def test_a_cpu_goes_off_and_on_fifty_times(linux: Linux) -> None:
+    online = "/sys/devices/system/cpu/cpu1/online"
+    async with linux.boot("--smp", "2") as guest:
+        await guest.shell()
+        cycle = f"echo 0 >{online} && [ $(nproc) = 1 ] && echo 1 >{online} && [ $(nproc) = 2 ]"
+        done = await guest.output(f"n=0; while [ $n -lt {TIMES} ] && {cycle}; do n=$((n + 1)); done; echo $n")
+        assert done == f"{TIMES}\n"
+        log = await guest.output("dmesg")
+        assert log.count("psci: CPU1 killed") == TIMES
+        assert log.count("CPU1: Booted secondary processor") == TIMES + 1
+        before = interrupts(await guest.output("cat /proc/interrupts"))
+        work = "seq 2000 | sort -r | md5sum >/dev/null; cut -d' ' -f39 /proc/self/stat"
+        assert await guest.output(f'taskset 2 sh -c "{work}"') == "1\n", "it works there"
+        after = interrupts(await guest.output("cat /proc/interrupts"))
+        (timer,) = (name for name in after if "arch_timer" in name)
+        assert after[timer][1] > before[timer][1], "it has its timer still"
+        assert await guest.power_off() == 0
