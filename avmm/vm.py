@@ -307,8 +307,10 @@ class Vm:
         try:
             await call
         except Exception as error:  # noqa: BLE001 - the plugin boundary
+            cause = _first(error) if isinstance(error, ExceptionGroup) else error
+            assert isinstance(cause, Exception)
             with self.device_lock:
-                self.bus.quarantine(region, error)
+                self.bus.quarantine(region, cause)
 
     def _reset(self) -> None:
         """Every vCPU task has returned: receiver and requester are serialised, so requests may be cleared here (R-62)."""

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TextIO
 
+from avmm.cli.devices import add_device_arguments, devices
 from avmm.cli.session import Session
 from avmm.config import DeviceConfig, MachineConfig
 from avmm.errors import ConfigError
@@ -51,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--testdev", action="store_true", help="add a test device: the guest ends the machine and says what to exit with"
     )
+    add_device_arguments(parser)
     parser.add_argument("--stats", action="store_true", help="print live statistics every second, and a table at the end")
     parser.add_argument(
         "--loop", choices=("auto", "asyncio", "uvloop"), default="auto", help="the event loop (auto: uvloop if it is there)"
@@ -76,9 +78,13 @@ def machine(arguments: argparse.Namespace) -> MachineConfig:
     if "affinity" not in config.model_fields_set:
         changes.setdefault("affinity", "shared")  # this process is the machine's alone: its threads are ours to place
     places = {key: _OVERRIDES[key][0] for key in changes}
+    added, device_places = devices(arguments, config.devices)
     if arguments.testdev:
-        changes["devices"] = {**config.devices, "testdev": _TEST_DEVICE}
-        places["devices"] = "--testdev"
+        added["testdev"] = _TEST_DEVICE
+        device_places["devices.testdev"] = "--testdev"
+    if added:
+        changes["devices"] = {**config.devices, **added}
+        places.update(device_places)
     config = config.with_overrides(changes, places)
     if config.kernel is None:
         raise config.located(ConfigError("missing: name the guest with --kernel or in the machine's description", key="kernel"))

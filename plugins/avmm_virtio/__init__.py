@@ -6,7 +6,11 @@ from avmm_virtio.device import create_console
 from avmm_virtio.legacy import LegacyVirtioMmio
 from avmm_virtio.mmio import VirtioMmio
 from avmm_virtio.model import VirtioModel
+from avmm_virtio.net import VirtioNet
+from avmm_virtio.net_options import create_net
+from avmm_virtio.netdev import Netdev, Receiver
 from avmm_virtio.queue import QueueError, SplitQueue
+from avmm_virtio.switch import Switch, SwitchPort
 from avmm_virtio.transport import VirtioTransport
 from avmm_virtio.virtqueue import QueueStats, Virtqueue
 from avmm_virtio.wakeup import Wakeup
@@ -14,14 +18,20 @@ from avmm_virtio.wakeup import Wakeup
 __all__ = [
     "Chain",
     "LegacyVirtioMmio",
+    "Netdev",
     "QueueError",
     "QueueStats",
+    "Receiver",
     "SplitQueue",
+    "Switch",
+    "SwitchPort",
     "VirtioConsole",
     "VirtioMmio",
     "VirtioModel",
+    "VirtioNet",
     "VirtioTransport",
     "Virtqueue",
     "Wakeup",
     "create_console",
+    "create_net",
 ]

@@ -51,10 +51,10 @@ class PasstNetdev(StreamNetdev):
         with ours:
             try:
                 with theirs:
-                    # A process group of its own: a Ctrl-C for us must not end it while the machine still sends.
+                    # A session of its own: a Ctrl-C for us must not end it while the machine still sends.
                     process = await asyncio.create_subprocess_exec(
                         *self._command, "--fd", str(theirs.fileno()), pass_fds=[theirs.fileno()],
-                        stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE, process_group=0,
+                        stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE, start_new_session=True,
                     )  # fmt: skip
             except OSError as error:
                 return error.strerror or str(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from mmap import mmap
 from threading import Lock
 from typing import Final
@@ -129,6 +130,18 @@ class SplitQueue:
         _USED_ELEMENT.pack_into(self._used, self._used_at + 4 + 8 * (index & self._mask), chain.head, written)
         self._used_index = index = index + 1 & 0xFFFF
         # The element first, the index that shows it second (2.7.8.2).
+        _U16.pack_into(self._used, self._used_at + 2, index)
+
+    def push_all(self, chains: Sequence[tuple[Chain, int]]) -> None:
+        """Give several chains back, each with what was written, so that the driver sees either none of them or all."""
+        index = self._used_index
+        for chain, written in chains:
+            assert chain.epoch is self._epoch, "a chain of the queue's, given back once"
+            chain.epoch = None
+            _USED_ELEMENT.pack_into(self._used, self._used_at + 4 + 8 * (index & self._mask), chain.head, written)
+            index = index + 1 & 0xFFFF
+        self._used_index = index
+        # As in push: the elements first, the index that shows them second.
         _U16.pack_into(self._used, self._used_at + 2, index)
 
     def wants_interrupt(self) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import socket
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
+from typing import cast
 
 import structlog
 
@@ -33,10 +34,10 @@ class Connection(asyncio.BufferedProtocol):
         """Why it was lost, in a few words."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.set_write_buffer_limits(high=_WRITE_LIMIT)
-        made = transport.get_extra_info("socket")
+        stream = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
+        self._transport = stream
+        stream.set_write_buffer_limits(high=_WRITE_LIMIT)
+        made = stream.get_extra_info("socket")
         if made is not None and made.family in (socket.AF_INET, socket.AF_INET6):
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._netdev.connected(self)

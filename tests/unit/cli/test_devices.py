@@ -1,0 +1,54 @@
+"""Options that add devices."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+
+from avmm.cli.devices import DEVICE_OPTIONS, add_device_arguments, devices, settings
+from avmm.config import DeviceConfig
+from avmm.errors import ConfigError
+from tests.unit.cli.command import Avmm
+
+NET = next(option for option in DEVICE_OPTIONS if option.flag == "--net")
+
+
+@pytest.mark.parametrize(
+    ("text", "table"),
+    [
+        ("passt", {"net": "passt"}),
+        ("stream:tcp:host:1,mtu=9000", {"net": "stream:tcp:host:1", "mtu": 9000}),
+        ("passt,tcp=8080:80,tcp=2222:22,tcp=53", {"net": "passt", "tcp": ["8080:80", "2222:22", 53]}),
+        (
+            "none,link=false,reconnect=0.5,mac=02:00:00:00:00:01",
+            {"net": "none", "link": False, "reconnect": 0.5, "mac": "02:00:00:00:00:01"},
+        ),
+        ("passt,passt_arguments=--a=b", {"net": "passt", "passt_arguments": "--a=b"}),
+    ],
+)
+def test_a_word_is_a_table(text: str, table: dict[str, object]) -> None:
+    assert settings(NET, text) == table
+
+
+@pytest.mark.parametrize("text", ["passt,", "passt,x", "passt,=1"])
+def test_what_is_none_is_one_line(text: str) -> None:
+    with pytest.raises(ConfigError, match="is not KEY=VALUE") as caught:
+        settings(NET, text)
+    assert caught.value.place == "--net"
+
+
+def test_each_gets_a_name_that_is_free() -> None:
+    parser = argparse.ArgumentParser()
+    add_device_arguments(parser)
+    arguments = parser.parse_args(["--net", "none", "--net", "passt"])
+    added, places = devices(arguments, {"net0": DeviceConfig(kind="pl011")})
+    assert {name: device.options for name, device in added.items()} == {"net1": {"net": "none"}, "net2": {"net": "passt"}}
+    assert places == {"devices.net1": "--net", "devices.net2": "--net"}
+    assert {device.kind for device in added.values()} == {"virtio-net"}
+
+
+def test_a_mistake_names_the_option(avmm: Avmm) -> None:
+    avmm.guest(["off"])
+    done = avmm("run", "toy.toml", "--net", "passt,oops")
+    assert (done.returncode, done.stderr) == (1, "avmm: --net: 'oops' is not KEY=VALUE\n")
