@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// smp: every vCPU of the machine at work for three seconds.
+// smp: every vCPU of the machine at work for three seconds, or as many as the boot argument seconds=N says.
 //
 // Each vCPU takes 100 timer ticks a second and at each tick sends an SGI to the next vCPU round the
 // ring; between interrupts it sleeps in WFI. An SGI that is already pending would swallow a second one,
@@ -9,7 +9,7 @@
 #include "guest.h"
 
 enum { SGI_RING = 1, SGI_NOTICE = 2 };
-enum { HERTZ = 100, SECONDS = 3, TICKS = HERTZ * SECONDS };
+enum { HERTZ = 100, SECONDS = 3 };
 
 struct figures {
     uint64_t ticks, sent, received, wakeups, worst_lateness;
@@ -17,7 +17,7 @@ struct figures {
 } __attribute__((aligned(64))); // a cache line each
 
 static struct figures vcpus[MAX_CPUS];
-static uint64_t period, start;
+static uint64_t period, start, all_ticks;
 
 static struct figures *self(void) { return &vcpus[cpu_id()]; }
 
@@ -31,7 +31,7 @@ static void on_tick(void) {
     if (lateness > mine->worst_lateness)
         mine->worst_lateness = lateness;
     store_release(&mine->ticks, mine->ticks + 1);
-    if (mine->ticks < TICKS)
+    if (mine->ticks < all_ticks)
         timer_set(due + period); // from when it was due, not from now: no tick is ever lost
     else
         timer_stop();
@@ -56,7 +56,7 @@ static void idle(void) {
     wfi();
     self()->wakeups++;
     irq_take_pending();
-    if (cpu_id() && self()->ticks == TICKS)
+    if (cpu_id() && self()->ticks == all_ticks)
         gic_send_sgi(cpu_mpidr(0), SGI_NOTICE);
 }
 
@@ -81,7 +81,7 @@ static void work(void) {
 }
 
 static bool settled(unsigned cpu) {
-    return load_acquire(&vcpus[cpu].ticks) == TICKS &&
+    return load_acquire(&vcpus[cpu].ticks) == all_ticks &&
            load_acquire(&vcpus[(cpu + 1) % cpu_count()].received) == vcpus[cpu].sent;
 }
 
@@ -118,7 +118,7 @@ static bool table(void) {
     for (unsigned cpu = 0; cpu < cpu_count(); cpu++) {
         const struct figures *vcpu = &vcpus[cpu];
         unsigned before = (cpu + cpu_count() - 1) % cpu_count();
-        good = good && vcpu->ticks == TICKS && vcpu->sent && vcpu->received == vcpus[before].sent;
+        good = good && vcpu->ticks == all_ticks && vcpu->sent && vcpu->received == vcpus[before].sent;
         print("  %4u %7lu %11lu %15lu %14lu %10lu us\n", cpu, vcpu->ticks, vcpu->sent, vcpu->received,
               vcpu->wakeups, to_microseconds(vcpu->worst_lateness));
     }
@@ -127,6 +127,7 @@ static bool table(void) {
 
 void main(void) {
     start = counter();
+    all_ticks = HERTZ * bootarg_number("seconds", SECONDS);
     period = counter_frequency() / HERTZ;
     irq_on(SGI_RING, on_sgi);
     irq_on(SGI_NOTICE, on_notice);
@@ -156,8 +157,8 @@ void main(void) {
         gic_send_sgi(cpu_mpidr(cpu), SGI_NOTICE);
     cpu_wait_for_others_off();
     if (good)
-        print("\n  PASS: %u vCPU%s, %u ticks each, every SGI sent was received\n\n", cpu_count(), plural(),
-              TICKS);
+        print("\n  PASS: %u vCPU%s, %lu ticks each, every SGI sent was received\n\n", cpu_count(), plural(),
+              all_ticks);
     else
         print("\n  FAIL: the figures do not agree\n\n");
 }

@@ -54,3 +54,8 @@ async def _elsewhere(call: Callable[[], Result]) -> Result:
     """Make a call that may block on a thread of its own, which is gone afterwards, also when this is cancelled."""
     with ThreadPoolExecutor(1, thread_name_prefix="metrics") as thread:
         return await asyncio.get_running_loop().run_in_executor(thread, call)
+
+
+def create_instrument(setting: str) -> PrometheusInstrument:
+    """The instrument for `metrics = "HOST:PORT"`; `:PORT` is every IPv4 interface, port 0 any that is free."""
+    return PrometheusInstrument(setting)

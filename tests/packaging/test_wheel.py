@@ -39,6 +39,8 @@ def test_it_holds_the_packages_their_types_and_their_licences(wheel: Path) -> No
     }
     assert {f"{top}/py.typed" for top in tops} <= set(names)
     assert "avmm_arm64/kvm_guest.json" in names
+    files = ROOT / "plugins/avmm_prometheus/files"
+    assert {f"avmm_prometheus/files/{path.relative_to(files)}" for path in files.rglob("*.*")} <= set(names)
     assert {name.split("licenses/")[-1] for name in names if "licenses/" in name} == {"LICENSE", "plugins/avmm_unicorn/LICENSE"}
     assert any(name.startswith("avmm_unicorn/_native.") and name.endswith(".so") for name in names)
     assert not [name for name in names if name.endswith((".c", ".h"))]

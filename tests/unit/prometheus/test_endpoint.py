@@ -17,7 +17,8 @@ import pytest
 import pytest_asyncio
 
 from avmm.errors import ConfigError
-from avmm_prometheus import PrometheusInstrument, create_instrument, endpoint
+from avmm_prometheus import endpoint
+from avmm_prometheus.instrument import PrometheusInstrument, create_instrument
 from tests.unit.prometheus.fakes import FakeVm
 from tests.unit.prometheus.scrape import get, scrape
 

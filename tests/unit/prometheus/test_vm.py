@@ -30,7 +30,8 @@ from avmm.testing import (
     ToyRequest,
 )
 from avmm.vm import Vm
-from avmm_prometheus import PrometheusInstrument, create_instrument, endpoint
+from avmm_prometheus import endpoint
+from avmm_prometheus.instrument import PrometheusInstrument, create_instrument
 from tests.unit.prometheus.fakes import FakeDevice
 from tests.unit.prometheus.scrape import Page, get, scrape
 
