@@ -154,6 +154,8 @@ class MachineConfig(BaseModel):
     """Whether the machine has its architecture's usual devices (a console, say) beside `devices`."""
     metrics: Annotated[str, AfterValidator(_endpoint)] | None = None
     """Where to serve metrics: `HOST:PORT`, or `:PORT` for every interface."""
+    otlp: Annotated[str, AfterValidator(_no_nul)] | None = None
+    """Where to push metrics by OpenTelemetry's protocol: `URL`, or `URL,interval=SECONDS`."""
     trace: Annotated[str, AfterValidator(_no_nul)] | None = None
     """Where to write a timeline at the VM's end: `FILE`, or `FILE,events=N` to keep the last N events."""
     count_instructions: bool = False
@@ -187,6 +189,7 @@ class MachineConfig(BaseModel):
             devices: Mapping[str, DeviceConfig | Mapping[str, object]] = {},
             default_devices: bool = True,
             metrics: str | None = None,
+            otlp: str | None = None,
             trace: str | None = None,
             count_instructions: bool = False,
         ) -> None: ...
@@ -218,7 +221,7 @@ class MachineConfig(BaseModel):
     @property
     def instruments(self) -> dict[str, str]:
         """The settings of the instruments that are asked for, by the plugin's name."""
-        settings = {"prometheus": self.metrics, "trace": self.trace}
+        settings = {"prometheus": self.metrics, "otlp": self.otlp, "trace": self.trace}
         return {name: setting for name, setting in settings.items() if setting is not None}
 
     @property

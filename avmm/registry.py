@@ -34,6 +34,7 @@ COMMANDS: Group[CommandFactory] = Group("avmm.commands", "command")
 GROUPS: tuple[Group[Callable[..., object]], ...] = (ARCH, ENGINES, DEVICES, INSTRUMENTS, COMMANDS)
 
 _EXTRAS = {
+    "opentelemetry": "otlp",
     "perfetto": "trace",
     "prometheus_client": "prometheus",
     "unicorn": "unicorn",

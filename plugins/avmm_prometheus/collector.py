@@ -10,14 +10,13 @@ from importlib.metadata import PackageNotFoundError, version
 
 from avmm.plugin import ConfigError, FigureKind, Histogram, ObservedVm
 from avmm_prometheus.exposition import head, label_text, prefixes, sample, template
-from avmm_prometheus.figures import Figures, Shapes
+from avmm_prometheus.figures import SCRAPE_FAILURES, Figures, Shapes
 from avmm_prometheus.histogram import COARSE
 from avmm_prometheus.metric import VcpuMetric, Watched
 from avmm_prometheus.vcpu_metrics import VCPU_METRICS
 from avmm_prometheus.vm_metrics import VM_METRICS
 
 BUILD_INFO = "The versions of avmm and of Python; always 1."
-SCRAPE_FAILURES = "Times the figures of a plugin could not be read."
 CHUNK = 32
 """How many vCPUs' lines are made in one go."""
 
@@ -101,10 +100,10 @@ class VmCollector:
         families: dict[str, list[str]] = {}
         heads: dict[str, str] = {}
         for watched in self._vms:
-            for name, kind, help_, text in self._figures[watched.vm.name].read(breathe):
-                if name not in heads:
-                    heads[name] = head(name, kind, help_, openmetrics=openmetrics)
-                families.setdefault(name, []).append(text)
+            for known, value in self._figures[watched.vm.name].read(breathe):
+                if known.name not in heads:
+                    heads[known.name] = head(known.name, known.figure.kind, known.figure.help, openmetrics=openmetrics)
+                families.setdefault(known.name, []).append(known.lines(value))
         for name, texts in families.items():
             yield heads[name]
             yield "".join(texts)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
-from avmm_prometheus.collector import BUILD_INFO, SCRAPE_FAILURES
+from avmm_prometheus.collector import BUILD_INFO
 from avmm_prometheus.exposition import sample_name
+from avmm_prometheus.figures import SCRAPE_FAILURES
 from avmm_prometheus.histogram import COARSE, FINE, Resolution
 from avmm_prometheus.metric import VcpuMetric, VmMetric
 from avmm_prometheus.vcpu_metrics import VCPU_METRICS
@@ -27,6 +28,8 @@ request of each number timed that is made of each vCPU.
 A page is made on a thread of its own in slices of a millisecond, so that the event loop never waits longer for the interpreter.
 Clients that ask at the same time share a page; a 257th connection at once is told 503. gzip is used where the client likes it. A
 scrape of 1,000 vCPUs is in `make bench`.
+
+The same can be [pushed](how-to/watch.md) by OpenTelemetry's protocol (`otlp = "URL"`).
 
 Beside these there are the `process_` metrics that every Prometheus client has (CPU time, memory, file descriptors, start).
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
 
 import structlog
 
 from avmm.plugin import ConfigError, ObservedVm, parse_endpoint
 from avmm_prometheus import endpoint
+from avmm_prometheus.elsewhere import elsewhere
 from avmm_prometheus.endpoint import PATH
 from avmm_prometheus.probe import Probe
-
-Result = TypeVar("Result")
 
 log = structlog.get_logger("avmm")
 
@@ -34,7 +30,7 @@ class PrometheusInstrument:
     async def start(self, vm: ObservedVm) -> None:
         """Serve `vm`'s metrics from now on; ConfigError when the address cannot be had or holds a VM of that name."""
         try:
-            joined, watched = await _elsewhere(lambda: endpoint.join(self._host, self._port, vm))
+            joined, watched = await elsewhere(lambda: endpoint.join(self._host, self._port, vm))
         except asyncio.CancelledError:
             # By now it has joined, and nobody will stop what was never seen to start.
             endpoint.leave(self._host, self._port, vm)
@@ -47,13 +43,7 @@ class PrometheusInstrument:
         """Serve `vm`'s metrics no more; returns once no scrape reads it. The last VM's end closes the endpoint."""
         if vm.name in self._probes:
             self._probes.pop(vm.name).stop()
-        await _elsewhere(lambda: endpoint.leave(self._host, self._port, vm))
-
-
-async def _elsewhere(call: Callable[[], Result]) -> Result:
-    """Make a call that may block on a thread of its own, which is gone afterwards, also when this is cancelled."""
-    with ThreadPoolExecutor(1, thread_name_prefix="metrics") as thread:
-        return await asyncio.get_running_loop().run_in_executor(thread, call)
+        await elsewhere(lambda: endpoint.leave(self._host, self._port, vm))
 
 
 def create_instrument(setting: str) -> PrometheusInstrument:

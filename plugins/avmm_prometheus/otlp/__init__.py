@@ -1,0 +1,1 @@
+"""The same metrics, pushed: OpenTelemetry's protocol (OTLP) over HTTP."""
