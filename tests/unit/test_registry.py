@@ -126,5 +126,11 @@ def test_the_survey_names_the_broken_and_keeps_the_rest(site: Site) -> None:
 
 
 def test_the_groups_are_the_documented_ones() -> None:
-    assert [group.entry_points for group in GROUPS] == ["avmm.arch", "avmm.engines", "avmm.devices", "avmm.instruments"]
+    assert [group.entry_points for group in GROUPS] == [
+        "avmm.arch",
+        "avmm.engines",
+        "avmm.devices",
+        "avmm.instruments",
+        "avmm.commands",
+    ]
     assert ARCH.kind == "arch"
