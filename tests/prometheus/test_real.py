@@ -73,7 +73,8 @@ async def _all_have_data(server: Prometheus, queries: set[str]) -> None:
 async def test_a_running_guest_in_a_real_prometheus(tmp_path: Path) -> None:
     async with two_vms() as (guest, deaf, addresses), prometheus(tmp_path, addresses, RULES) as server:
         queries = {expression for path in DASHBOARDS for _, expression in expressions(path)} | set(names("record"))
-        shown = {"$__rate_interval": "30s", '"$vm"': '"guest"', '"$vcpu"': '"1"'}
+        (address,) = addresses
+        shown = {'"$instance"': f'"{address}"', "$__rate_interval": "30s", '"$vm"': '"guest"', '"$vcpu"': '"1"'}
         for variable, value in shown.items():
             queries = {query.replace(variable, value) for query in queries}
         assert not [query for query in queries if "$" in query]

@@ -6,7 +6,10 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 
 from avmm_prometheus.grafana.panels import board, graph, listing, number, quantile, rate
 
-_GUEST_TIME = rate("avmm_vcpu_seconds_total", 'state="guest"', "instance, vm")
+_VM = "instance, vm"
+"""VMs of different processes may have one name."""
+_NAME = "{{vm}} at {{instance}}"
+_GUEST_TIME = rate("avmm_vcpu_seconds_total", 'state="guest"', _VM)
 
 
 def fleet() -> Dashboard:
@@ -37,7 +40,7 @@ def fleet() -> Dashboard:
                 "Guest time",
                 "Cores in guest mode, by VM.",
                 "short",
-                (rate("avmm_vcpu_seconds_total", 'state="guest"', "vm"), "{{vm}}"),
+                (rate("avmm_vcpu_seconds_total", 'state="guest"', _VM), _NAME),
                 stacked=True,
             )
         )
@@ -57,12 +60,12 @@ def fleet() -> Dashboard:
                 "percentunit",
                 (
                     f"{_GUEST_TIME} / on (instance, vm) avmm_vm_slots",
-                    "{{vm}}",
+                    _NAME,
                 ),
             )
         )
         .with_row(Row("Work"))
-        .with_panel(graph("Exits", "Exits a second, by VM.", "ops", (rate("avmm_vcpu_exits_total", "", "vm"), "{{vm}}")))
+        .with_panel(graph("Exits", "Exits a second, by VM.", "ops", (rate("avmm_vcpu_exits_total", "", _VM), _NAME)))
         .with_panel(
             graph(
                 "Kicks",
@@ -86,7 +89,7 @@ def fleet() -> Dashboard:
                 "Request latency, p99",
                 "From making a request to taking it up.",
                 "s",
-                (quantile("0.99", "avmm_vm_request_latency_seconds", "", "vm"), "{{vm}}"),
+                (quantile("0.99", "avmm_vm_request_latency_seconds", "", _VM), _NAME),
             )
         )
         .with_panel(
@@ -94,7 +97,7 @@ def fleet() -> Dashboard:
                 "Timer lateness, p99",
                 "From when a timer was due to its line going high.",
                 "s",
-                (quantile("0.99", "avmm_vcpu_timer_lateness_seconds", "", "vm"), "{{vm}}"),
+                (quantile("0.99", "avmm_vcpu_timer_lateness_seconds", "", _VM), _NAME),
             )
         )
         .with_panel(
@@ -102,7 +105,7 @@ def fleet() -> Dashboard:
                 "Event-loop lag, p99",
                 "How late an event loop makes a call.",
                 "s",
-                (quantile("0.99", "avmm_loop_lag_seconds", "", "vm"), "{{vm}}"),
+                (quantile("0.99", "avmm_loop_lag_seconds", "", _VM), _NAME),
             )
         )
         .with_row(Row("Host and trouble"))
@@ -113,7 +116,7 @@ def fleet() -> Dashboard:
                 "short",
                 (
                     "rate(avmm_vm_clock_seconds_total[$__rate_interval]) / rate(avmm_vm_host_seconds_total[$__rate_interval])",
-                    "{{vm}}",
+                    _NAME,
                 ),
             )
         )
@@ -138,7 +141,7 @@ def fleet() -> Dashboard:
                 "Guest faults",
                 "Odd things guests did, by kind.",
                 "ops",
-                (f"{rate('avmm_vm_guest_faults_total', '', 'vm, kind')} or vector(0)", "{{vm}} {{kind}}"),
+                (f"{rate('avmm_vm_guest_faults_total', '', 'instance, vm, kind')} or vector(0)", f"{_NAME} {{{{kind}}}}"),
                 width=12,
             )
         )
@@ -148,8 +151,8 @@ def fleet() -> Dashboard:
                 "Alerts of avmm's rules that fire.",
                 "short",
                 (
-                    'sum by (alertname, vm) (ALERTS{alertname=~"Avmm.*", alertstate="firing"}) or vector(0)',
-                    "{{alertname}} {{vm}}",
+                    'sum by (alertname, instance, vm) (ALERTS{alertname=~"Avmm.*", alertstate="firing"}) or vector(0)',
+                    f"{{{{alertname}}}} {_NAME}",
                 ),
                 width=12,
             )

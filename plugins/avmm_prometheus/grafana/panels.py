@@ -26,6 +26,12 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 SOURCE = DataSourceRef(type_val="prometheus", uid="${source}")
 QUANTILES = ("0.5", "0.9", "0.99")
+VM_VARIABLES = (
+    ("instance", "label_values(avmm_vm_info, instance)"),
+    ("vm", 'label_values(avmm_vm_info{instance="$instance"}, vm)'),
+)
+"""The choice of one VM: those of different processes may have one name."""
+ONE_VM = 'instance="$instance", vm="$vm"'
 Query = tuple[str, str]
 """An expression, and the legend of its series."""
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 
-from avmm_prometheus.grafana.panels import board, graph, heat, quantiles, rate
+from avmm_prometheus.grafana.panels import ONE_VM, VM_VARIABLES, board, graph, heat, quantiles, rate
 
-_VCPU = 'vm="$vm", vcpu="$vcpu"'
+_VCPU = f'{ONE_VM}, vcpu="$vcpu"'
 
 
 def vcpu() -> Dashboard:
@@ -16,8 +16,8 @@ def vcpu() -> Dashboard:
             "avmm-vcpu",
             "avmm / vCPU",
             "One vCPU.",
-            ("vm", "label_values(avmm_vm_info, vm)"),
-            ("vcpu", 'label_values(avmm_vcpu_entries_total{vm="$vm"}, vcpu)'),
+            *VM_VARIABLES,
+            ("vcpu", f"label_values(avmm_vcpu_entries_total{{{ONE_VM}}}, vcpu)"),
         )
         .with_row(Row("Time"))
         .with_panel(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 
-from avmm_prometheus.grafana.panels import board, graph, heat, number, quantile, quantiles, rate
+from avmm_prometheus.grafana.panels import ONE_VM, VM_VARIABLES, board, graph, heat, number, quantile, quantiles, rate
 
-_VM = 'vm="$vm"'
+_VM = ONE_VM
 
 
 def vm() -> Dashboard:
     """One VM: where its time goes, what its vCPUs ask of each other, and how long that takes."""
-    made = board("avmm-vm", "avmm / VM", "One VM.", ("vm", "label_values(avmm_vm_info, vm)"))
+    made = board("avmm-vm", "avmm / VM", "One VM.", *VM_VARIABLES)
     return _trouble(_devices(_latency(_requests(_time(_now(made))))))
 
 
