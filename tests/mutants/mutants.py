@@ -12,6 +12,7 @@ WAIT, SLEEP, POWER = RULES + "test_wait.py", RULES + "test_sleep.py", RULES + "t
 REQUESTS, POSTED, MODE = RULES + "test_requests.py", RULES + "test_posted.py", RULES + "test_mode.py"
 CANCELLATION, FAILURE = RULES + "test_cancellation.py", RULES + "test_failure.py"
 CORE = "tests/unit/core/"
+MEASURED = CORE + "test_measured.py"
 
 VCPU, KICKER, HALT = "avmm/vcpu/vcpu.py", "avmm/vcpu/kicker.py", "avmm/vcpu/halt.py"
 ACKS, POSTED_WORD, NUMBERS = "avmm/vcpu/acks.py", "avmm/vcpu/posted.py", "avmm/vcpu/requests.py"
@@ -389,6 +390,22 @@ MUTANTS = [
         (CORE + "test_clock.py",),
     ),
     Mutant("virtual time jumps while a vCPU runs", IDLE, "all(vcpu.asleep and", "any(vcpu.asleep and", (CORE + "test_clock.py",)),
+    # What is measured.
+    Mutant(
+        "a request is timed from its last making",
+        VCPU,
+        "self._made_ns.setdefault(bit, self.clock.now_ns())",
+        "self._made_ns[bit] = self.clock.now_ns()",
+        (MEASURED,),
+    ),
+    Mutant("every request is timed", VCPU, "                self._to_time &= ~bit\n", "                pass\n", (MEASURED,)),
+    Mutant(
+        "the time asleep is an exit's handling",
+        HALT,
+        "                    stats.exited_ns += asleep_ns\n",
+        "                    pass\n",
+        (MEASURED,),
+    ),
     # The engine.
     Mutant(
         "kicks are not sticky",

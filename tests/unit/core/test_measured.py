@@ -6,8 +6,8 @@ import pytest
 
 from avmm import WAIT, ExitReason, Request
 from avmm.clock import VirtualClock
-from avmm.exits import HALTED, YIELDED
-from avmm.plugin import Tracepoint
+from avmm.exits import HALTED, YIELDED, Exit
+from avmm.plugin import SystemEvent, Tracepoint
 from avmm.testing import Spin, ToyRequest, in_thread
 
 WORK = ToyRequest.WORK
@@ -102,6 +102,14 @@ async def test_an_exit_s_handling_is_timed_by_its_reason_until_the_next_entry(sc
     vm = await scripted_vm([YIELDED, YIELDED, HALTED, Spin()], clock=HandClock(), start=False)
     handling = vm.vcpus[0].stats.exit_handling
     vm.at(0, Tracepoint.EXIT, lambda: vm.clock.advance(30), once=False)
+    guest = vm.guest()
+    enter = guest.enter
+
+    def long_enter(budget: int) -> Exit:
+        vm.clock.advance(10**9)
+        return enter(budget)
+
+    guest.enter = long_enter
     await vm.start()
     await vm.until(lambda: vm.vcpus[0].asleep)
     assert (count(handling[ExitReason.YIELDED]), handling[ExitReason.YIELDED].sum_ns) == (2, 60)
@@ -111,8 +119,17 @@ async def test_an_exit_s_handling_is_timed_by_its_reason_until_the_next_entry(sc
     assert handling[ExitReason.HALTED].sum_ns == 30, "the time asleep is not the host's"
 
 
+async def test_what_lies_between_two_runs_is_no_handling_of_an_exit(scripted_vm):
+    vm = await scripted_vm([HALTED, Spin()], clock=HandClock())
+    vcpu = vm.vcpus[0]
+    await vm.until(lambda: vcpu.asleep)
+    vm.system_event(SystemEvent.RESET)
+    await vm.until(lambda: vcpu.stats.exits == 2)
+    assert ExitReason.HALTED not in vcpu.stats.exit_handling
+
+
 async def test_the_requester_s_wait_is_timed_to_each_acknowledgement(scripted_vm):
-    vm = await scripted_vm([Spin()], vcpus=2, clock=HandClock(), slot="thread")
+    vm = await scripted_vm([Spin()], vcpus=2, clock=HandClock(start_ns=10**6), slot="thread")
     await vm.until(lambda: all(vm.guest(index).spinning for index in range(2)))
     for index in range(2):
         slow_kick(vm, index)
