@@ -18,15 +18,18 @@ run-linux: $(VENV)/.run
 	$(BIN)/avmm run --kernel "$$kernel" --initrd "$$initrd" --smp 2 --memory 512M --append console=ttyAMA0
 
 # A guest with its metrics, and Prometheus with avmm's rules that scrapes it: http://127.0.0.1:9090, until the guest is left.
+watch: WATCH_DIR ?= build/watch
+watch: WATCH_METRICS ?= 127.0.0.1:9464
+watch: WATCH_PROMETHEUS ?= 127.0.0.1:9090
 watch: $(VENV)/.run
 	@command -v prometheus > /dev/null || { echo "avmm: install Prometheus (Debian: apt-get install prometheus)" >&2; exit 1; }
-	@$(BIN)/avmm metrics config --output build/watch --target 127.0.0.1:9464 > /dev/null
-	@prometheus --config.file=build/watch/prometheus/prometheus.yml --storage.tsdb.path=build/watch/data \
-		--web.listen-address=127.0.0.1:9090 2> build/watch/prometheus.log & prometheus=$$!; \
-	trap 'kill $$prometheus 2> /dev/null' EXIT INT TERM; sleep 1; \
-	kill -0 $$prometheus 2> /dev/null || { tail -n 1 build/watch/prometheus.log >&2; exit 1; }; \
-	echo "avmm: Prometheus at http://127.0.0.1:9090, dashboards in build/watch/grafana; Ctrl-A x leaves"; \
-	$(BIN)/avmm run --kernel examples/guests/images/smp.img --smp 4 --memory 128M --append seconds=86400 --metrics 127.0.0.1:9464
+	@$(BIN)/avmm metrics config --output $(WATCH_DIR) --target $(WATCH_METRICS) > /dev/null
+	@prometheus --config.file=$(WATCH_DIR)/prometheus/prometheus.yml --storage.tsdb.path=$(WATCH_DIR)/data \
+		--web.listen-address=$(WATCH_PROMETHEUS) 2> $(WATCH_DIR)/prometheus.log & prometheus=$$!; \
+	trap 'kill $$prometheus 2> /dev/null' EXIT; trap 'exit 1' HUP INT TERM; sleep 1; \
+	kill -0 $$prometheus 2> /dev/null || { tail -n 1 $(WATCH_DIR)/prometheus.log >&2; exit 1; }; \
+	echo "avmm: Prometheus at http://$(WATCH_PROMETHEUS), dashboards in $(WATCH_DIR)/grafana; Ctrl-A x leaves"; \
+	$(BIN)/avmm run --kernel examples/guests/images/smp.img --smp 4 --memory 128M --append seconds=86400 --metrics $(WATCH_METRICS)
 
 test: $(VENV)/.test
 	$(BIN)/ruff check .

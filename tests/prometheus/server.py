@@ -62,6 +62,7 @@ async def prometheus(directory: Path, targets: Iterable[str], rules: Sequence[Pa
             f"--config.file={directory / 'prometheus.yml'}",
             f"--storage.tsdb.path={directory / 'data'}",
             f"--web.listen-address={address}",
+            "--enable-feature=exemplar-storage",
             stdout=log,
             stderr=log,
         )

@@ -80,6 +80,10 @@ async def test_a_running_guest_in_a_real_prometheus(tmp_path: Path) -> None:
         assert not [query for query in queries if "$" in query]
         await _all_have_data(server, queries)
 
+        examples = await server.get("query_exemplars", query="avmm_vm_exit_handling_seconds_bucket", start="0", end="4e9")
+        assert {example["labels"]["vcpu"] for series in examples for example in series["exemplars"]} <= {"0", "1"}
+        assert examples
+
         rules = [rule for group in (await server.get("rules"))["groups"] for rule in group["rules"]]
         assert {rule["name"] for rule in rules} == {*names("alert"), *names("record")}
         assert {rule["name"]: rule.get("lastError") for rule in rules if rule["health"] != "ok"} == {}
