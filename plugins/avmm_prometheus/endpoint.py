@@ -10,6 +10,8 @@ from socketserver import TCPServer, ThreadingMixIn
 from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
+import structlog
+
 from avmm.plugin import ConfigError, ObservedVm
 from avmm_prometheus.collector import VmCollector
 from avmm_prometheus.metric import Watched
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 Connection = socket.socket | tuple[bytes, socket.socket]
 """What socketserver calls a request; always a socket here."""
+
+log = structlog.get_logger("avmm")
 
 PATH = "/metrics"
 CONNECTIONS = 256
@@ -158,7 +162,11 @@ def _application(pages: Pages) -> WSGIApplication:
             return _refuse(start_response, "404 Not Found", f"metrics are at {PATH}")
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return _refuse(start_response, "405 Method Not Allowed", "metrics are read with GET", ("Allow", "GET, HEAD"))
-        form, body = pages.get(environ.get("HTTP_ACCEPT", ""), environ.get("HTTP_ACCEPT_ENCODING", ""))
+        try:
+            form, body = pages.get(environ.get("HTTP_ACCEPT", ""), environ.get("HTTP_ACCEPT_ENCODING", ""))
+        except Exception as error:  # noqa: BLE001 - the task boundary: a page that fails must not end with a traceback at every scrape
+            log.error("page failed", error=f"{type(error).__name__}: {error}")
+            return _refuse(start_response, "500 Internal Server Error", "the page could not be made; the log says why")
         headers = [("Content-Type", form.content_type), ("Content-Length", str(len(body)))]
         if form.gzip:
             headers.append(("Content-Encoding", "gzip"))

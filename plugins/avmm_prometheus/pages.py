@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.exposition import choose_encoder
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
 
 from avmm_prometheus.collector import VmCollector
+from avmm_prometheus.negotiation import Form, choose
 
 SLICE_S = 0.001
 """For how long a page is made without a break. The event loop waits no longer than that for the interpreter."""
@@ -19,18 +20,6 @@ BREAK_S = 50e-6
 """How long the break is: whoever waits for the interpreter has it by then."""
 _GZIP = 16 + zlib.MAX_WBITS
 _END = "# EOF\n"
-
-
-@dataclass(frozen=True, slots=True)
-class Form:
-    """How a page is written."""
-
-    content_type: str
-    gzip: bool
-
-    @property
-    def openmetrics(self) -> bool:
-        return self.content_type.startswith("application/openmetrics-text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +44,7 @@ class Pages:
 
     def get(self, accept: str, accept_encoding: str) -> tuple[Form, bytes]:
         """The page as the HTTP headers of these names want it."""
-        encode, content_type = choose_encoder(accept)
-        form = Form(content_type, _accepts_gzip(accept_encoding))
+        form = choose(accept, accept_encoding)
         with self._lock:
             begun_before = self._begun
             self._asking += 1
@@ -66,7 +54,7 @@ class Pages:
                 if page is None or page.number <= begun_before:
                     with self._lock:
                         self._begun = number = self._begun + 1
-                    page = self._shared[form] = _Page(number, self._make(form, encode))
+                    page = self._shared[form] = _Page(number, self._make(form))
                 return form, page.body
         finally:
             with self._lock:
@@ -74,14 +62,15 @@ class Pages:
                 if not self._asking:
                     self._shared = {}  # megabytes, perhaps
 
-    def _make(self, form: Form, encode: Callable[[CollectorRegistry], bytes]) -> bytes:
-        pieces = self._pieces(form, encode)
+    def _make(self, form: Form) -> bytes:
+        pieces = self._pieces(form)
         if not form.gzip:
             return b"".join(pieces)
         packer = zlib.compressobj(1, wbits=_GZIP)
         return b"".join((*map(packer.compress, pieces), packer.flush()))
 
-    def _pieces(self, form: Form, encode: Callable[[CollectorRegistry], bytes]) -> Iterator[bytes]:
+    def _pieces(self, form: Form) -> Iterator[bytes]:
+        encode = openmetrics.generate_latest if form.openmetrics else generate_latest
         yield encode(self._process).removesuffix(_END.encode())
         for lines in self._collector.lines(openmetrics=form.openmetrics, breathe=_Breath()):
             yield lines.encode()
@@ -99,13 +88,3 @@ class _Breath:
         if time.perf_counter() - self._since >= SLICE_S:
             time.sleep(BREAK_S)
             self._since = time.perf_counter()
-
-
-def _accepts_gzip(accept_encoding: str) -> bool:
-    """True unless gzip is not named, or named with a weight of 0 (RFC 9110, 12.5.3)."""
-    for coding in accept_encoding.split(","):
-        name, _, parameters = coding.partition(";")
-        if name.strip().lower() == "gzip":
-            weight = parameters.strip().lower().removeprefix("q=")
-            return not weight or weight.strip("0.") != ""
-    return False

@@ -341,3 +341,15 @@ async def test_more_vcpus_than_slots_all_get_their_turns(scripted_vm, slot):
     for index, point in in_guest:
         inside = inside | {index} if point is Tracepoint.ENTRY else inside - {index}
         assert len({number % 2 for number in inside}) == len(inside)  # one to a slot
+
+
+async def test_who_waits_for_a_slot_is_counted():
+    slot = InlineSlot(VirtualClock())
+    first, second = object(), object()
+    await slot.acquire(first)
+    waiting = asyncio.create_task(slot.acquire(second))
+    await asyncio.sleep(0)
+    assert slot.waiting == 1
+    slot.release(first)
+    assert slot.waiting == 0
+    await waiting

@@ -186,6 +186,49 @@ async def test_two_hundred_scrapes_at_once_are_all_answered(serve: Serve) -> Non
     assert all('avmm_vcpu_halts_total{vm="vm0",vcpu="49"} 3\n' in body for _, _, body in answers)
 
 
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET /metrics HTTP/1.1\r\nAccept: application/openmetrics-text; version=abc\r\n\r\n", b"200"),
+        (b"GET /metrics HTTP/1.1\r\nAccept: ;;q=,\r\nAccept-Encoding: gzip;q=x\r\n\r\n", b"200"),
+        (b"GET /metrics?x=%zz HTTP/1.1\r\n\r\n", b"200"),
+        (b"GET /metrics HTTP/1.1\r\nContent-Length: -5\r\n\r\n", b"200"),
+        (b"GARBAGE\r\n\r\n", b"Error code: 400"),
+        (b"\x16\x03\x01\x00\xff\x01\r\n\r\n", b"Error code: 400"),
+        (b"GET /metrics HTTP/9.9\r\n\r\n", b"Error code: 505"),
+        (b"GET ".ljust(65537, b"/"), b"414"),
+        (b"GET /metrics HTTP/1.1\r\n" + b"X: y\r\n" * 300 + b"\r\n", b"431"),
+        (b"GET /\xff\xfe HTTP/1.1\r\n\r\n", b"404"),
+    ],
+)
+async def test_malformed_requests_have_their_answers(
+    serve: Serve, request_: bytes, status: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    instrument = await serve(FakeVm())
+    host, _, port = instrument.address.rpartition(":")
+
+    def ask() -> bytes:
+        with closing(socket.create_connection((host, int(port)), timeout=60)) as client:
+            client.sendall(request_)
+            return b"".join(iter(lambda: client.recv(1 << 16), b""))
+
+    assert status in (await asyncio.to_thread(ask))[:400]
+    await scrape(instrument.address)  # the next one is served
+    assert "Traceback" not in capfd.readouterr().err
+
+
+async def test_a_page_that_fails_is_500_and_no_traceback(serve: Serve, capfd: pytest.CaptureFixture[str]) -> None:
+    vm = FakeVm()
+    instrument = await serve(vm)
+    vm.state = lambda: 1 / 0  # type: ignore[assignment, return-value, method-assign]
+    assert await asyncio.to_thread(get, instrument.address) == (
+        500,
+        "text/plain; charset=utf-8",
+        "the page could not be made; the log says why\n",
+    )
+    assert "Traceback" not in capfd.readouterr().err
+
+
 async def test_gzip_for_whoever_likes_it(serve: Serve) -> None:
     instrument = await serve(FakeVm())
     connection = HTTPConnection(instrument.address, timeout=30)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from avmm_prometheus.collector import VmCollector
-from avmm_prometheus.pages import BREAK_S, Pages, _accepts_gzip
+from avmm_prometheus.pages import BREAK_S, Pages
 from tests.unit.prometheus.fakes import FakeVm
 from tests.unit.prometheus.scrape import Page
 
@@ -40,17 +40,6 @@ def test_a_page_is_packed_for_whoever_likes_that() -> None:
     plain = pages.get("", "")[1]
     assert Page(gzip.decompress(body).decode()).samples.keys() == Page(plain.decode()).samples.keys()
     assert len(body) < len(plain) / 5
-
-
-@pytest.mark.parametrize(
-    ("header", "accepted"),
-    [
-        ("gzip", True), ("deflate, GZIP;q=0.5", True), ("br,gzip;q=1.0", True), ("gzip; q=0.001", True), ("", False),
-        ("identity", False), ("gzip;q=0", False), ("gzip; q=0.000", False), ("xgzip", False),
-    ],
-)  # fmt: skip
-def test_who_likes_gzip(header: str, accepted: bool) -> None:
-    assert _accepts_gzip(header) is accepted
 
 
 def test_the_process_is_on_the_page_in_both_formats() -> None:
