@@ -41,17 +41,21 @@ class Histogram:
 
     buckets: list[int] = field(default_factory=lambda: [0] * BUCKETS)
     sum_ns: int = 0
-    last_ns: list[int] = field(default_factory=lambda: [0] * BUCKETS)
-    """The last duration counted in each bucket: an example of it."""
+    last_ns: list[int] = field(default_factory=list)
+    """The last duration counted in each bucket, an example of it; empty before the first."""
 
     def count(self, ns: int) -> None:
         """Count one duration."""
         bucket = ns.bit_length()
         if bucket >= BUCKETS:
             bucket = BUCKETS - 1
-        self.buckets[bucket] += 1
+        try:
+            self.last_ns[bucket] = ns
+        except IndexError:
+            self.last_ns = [0] * BUCKETS
+            self.last_ns[bucket] = ns
+        self.buckets[bucket] += 1  # last: a reader that sees it finds its example
         self.sum_ns += ns
-        self.last_ns[bucket] = ns
 
 
 @dataclass(slots=True)

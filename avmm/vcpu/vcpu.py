@@ -96,7 +96,7 @@ class Vcpu:
         self._handled = sum(bit for bit, _, _ in self._handlers)
         self.lock = threading.Lock()
         self._requests = 0
-        self._to_time = _TIMED
+        self._to_time = 0
         self._made_ns: dict[int, int] = {}
         """When the requests were made that are being timed, by bit. Guarded by `lock`."""
         self.mode = VcpuMode.OUTSIDE_GUEST_MODE
@@ -158,7 +158,7 @@ class Vcpu:
     def time_requests(self) -> None:
         """Measure how long the next request of each number waits to be taken up (`VcpuStats.request_latency`). Any thread.
 
-        Most requests need no clock for anything else, so only those are timed that somebody asks for, and the first ones.
+        Most requests need no clock for anything else, so only those are timed that somebody asks for.
         """
         self._to_time = _TIMED
 

@@ -17,6 +17,7 @@ class Probe:
     def __init__(self, watched: Watched) -> None:
         self._watched = watched
         self._loop = asyncio.get_running_loop()
+        self._time_requests()
         self._plan()
 
     def _plan(self) -> None:
@@ -26,9 +27,12 @@ class Probe:
 
     def _look(self) -> None:
         self._watched.loop_lag.count(max(0, time.monotonic_ns() - self._due_ns))
+        self._time_requests()
+        self._plan()
+
+    def _time_requests(self) -> None:
         for vcpu in self._watched.vm.vcpus:
             vcpu.time_requests()
-        self._plan()
 
     def stop(self) -> None:
         """Look no more."""

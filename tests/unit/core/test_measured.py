@@ -43,6 +43,7 @@ async def test_a_request_is_timed_from_its_making_to_its_taking_up(scripted_vm):
     vm = await scripted_vm([], clock=HandClock())
     vcpu = vm.vcpus[0]
     await vm.until(lambda: vcpu.asleep)
+    vcpu.time_requests()
     vcpu.make_request(WORK)  # nobody is told
     vm.clock.advance(700)
     vm.toy.raise_irq(0)
@@ -66,9 +67,17 @@ async def test_only_the_next_request_of_each_number_is_timed_and_the_others_need
     assert count(vcpu.stats.request_latency[Request.TLB_FLUSH & 0xFF]) == 1, "each number has its own turn"
 
 
+async def test_nothing_is_timed_that_nobody_asked_for(scripted_vm):
+    vm = await scripted_vm([], clock=CountedClock(), start=False)
+    vm.vcpus[0].make_request(WORK)
+    assert vm.vcpus[0].check_request(WORK)
+    assert vm.clock.asked == 0
+
+
 async def test_a_halt_s_own_request_is_not_timed(scripted_vm):
     vm = await scripted_vm([HALTED, Spin()], clock=HandClock())
     await vm.until(lambda: vm.vcpus[0].asleep)
+    vm.vcpus[0].time_requests()
     vm.toy.raise_irq(0)
     await vm.until(lambda: vm.vcpus[0].stats.requests_handled[Request.UNHALT & 0xFF])
     assert Request.UNHALT & 0xFF not in vm.vcpus[0].stats.request_latency
@@ -90,6 +99,7 @@ async def test_requests_made_before_one_is_taken_up_are_timed_from_the_first(scr
 async def test_a_request_that_is_never_taken_up_leaves_no_time_behind(scripted_vm, how):
     vm = await scripted_vm([], clock=HandClock(), start=False)
     vcpu = vm.vcpus[0]
+    vcpu.time_requests()
     vcpu.make_request(WORK)
     vcpu.clear_request(WORK) if how == "cleared" else vcpu.discard_requests()
     vm.clock.advance(10**9)

@@ -102,11 +102,10 @@ class FakeVm:
         self.request_names = {0: "TLB_FLUSH", 4: "VM_DEAD", 9: "IRQ_PENDING"}
         self.state_name = "running"
         self.read = 0
-        """How often somebody looked."""
+        """How often somebody asked for the state."""
 
     @property
     def vcpus(self) -> list[Vcpu]:
-        self.read += 1
         return cast(list[Vcpu], self.parts)
 
     @property
@@ -118,6 +117,7 @@ class FakeVm:
         raise NotImplementedError("no metric needs it")
 
     def state(self) -> str:
+        self.read += 1
         return self.state_name
 
     def add_device(self, name: str, figures: Figures | None = None) -> Region:
