@@ -16,13 +16,14 @@ from avmm.errors import (
     VmFailed,
 )
 from avmm.exits import ExitReason
+from avmm.halt import Halt, HaltReason
 from avmm.instrument import KickAction, VcpuStats
 from avmm.lifecycle import State
 from avmm.vcpu.acks import Acknowledgements
 from avmm.vcpu.mode import VcpuMode
 from avmm.vcpu.requests import NO_ACTION, NO_WAKEUP, REQUEST_MASK, WAIT, Request
 from avmm.vcpu.vcpu import Vcpu
-from avmm.vm import Halt, HaltReason, Vm
+from avmm.vm import Vm
 
 __version__ = "0.1.0"
 

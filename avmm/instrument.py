@@ -15,6 +15,7 @@ from avmm.bus import Bus
 from avmm.clock import Clock
 from avmm.config import MachineConfig
 from avmm.exits import ExitReason
+from avmm.halt import Halt
 from avmm.lifecycle import Lifecycle
 from avmm.lock import DeviceLock
 
@@ -174,6 +175,8 @@ class ObservedVm(Protocol):
     remote_tlb_flush_requests: int
     remote_tlb_flush: int
     lifecycle: Lifecycle
+    halt: Halt | None
+    """How it ended: known when the state becomes halted. None before, and for a VM that never ran or was cancelled."""
 
     @property
     def arch(self) -> Arch:

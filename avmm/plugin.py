@@ -48,6 +48,7 @@ from avmm.exits import (
     Kicked,
     Yielded,
 )
+from avmm.halt import Halt, HaltReason
 from avmm.instrument import (
     BUCKETS,
     Figure,
@@ -122,6 +123,8 @@ __all__ = [
     "FigureKind",
     "FigureValue",
     "GuestMemory",
+    "Halt",
+    "HaltReason",
     "Halted",
     "Histogram",
     "Hypercall",

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
-from dataclasses import dataclass
-from enum import Enum
 from types import TracebackType
 from typing import Self
 
@@ -19,6 +17,7 @@ from avmm.config import MachineConfig
 from avmm.console import Console
 from avmm.device import Device
 from avmm.errors import AvmmError, VmFailed
+from avmm.halt import Halt, HaltReason
 from avmm.host_clock import HostClock
 from avmm.idle import Idle
 from avmm.instrument import Instrument
@@ -32,29 +31,6 @@ from avmm.vcpu.acks import Acknowledgements
 from avmm.vcpu.kicker import make_vcpus_request
 from avmm.vcpu.requests import Request
 from avmm.vcpu.vcpu import Vcpu
-
-
-class HaltReason(Enum):
-    """Why a VM is over."""
-
-    SHUTDOWN = "shutdown"
-    """The guest powered off."""
-    RESET = "reset"
-    """The guest asked for a reset, and the machine is to end with that (`on_reset = "exit"`)."""
-    CRASH = "crash"
-    """The guest, or the engine under it, cannot go on."""
-    STOPPED = "stopped"
-    """The host stopped it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Halt:
-    """How a VM ended."""
-
-    reason: HaltReason
-    detail: str = ""
-    status: int = 0
-    """What the guest gave as its exit status when it shut down, 0 to 255; 0 where it gave none."""
 
 
 class Vm:
@@ -85,6 +61,7 @@ class Vm:
         self.console = Console(self.device_lock, console)
         self._vcpus: list[Vcpu] = []
         self.guest_faults: dict[str, int] = {}
+        self.halt: Halt | None = None
         self.remote_tlb_flush_requests = 0
         """Calls of `flush_remote_tlbs()`."""
         self.remote_tlb_flush = 0
@@ -275,9 +252,11 @@ class Vm:
                 halt = await self._run_guest()
                 for task in devices:
                     task.cancel()
+                self.halt = halt
         except ExceptionGroup as group:  # the task boundary: the failure is the VM's, told to whoever asks for its end
             failure = _first(group)
             what = str(failure) if isinstance(failure, AvmmError) else f"{type(failure).__name__}: {failure}"
+            self.halt = Halt(HaltReason.FAILED, what)
             self._log.error("vm failed", error=what)
             raise VmFailed(f"{self.name}: {what}") from failure
         finally:

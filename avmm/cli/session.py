@@ -17,7 +17,8 @@ from avmm.cli.statistics import Snapshot, closing_table, growth_table
 from avmm.cli.terminal import RawTerminal
 from avmm.config import MachineConfig
 from avmm.errors import ConfigError
-from avmm.vm import HaltReason, Vm
+from avmm.halt import HaltReason
+from avmm.vm import Vm
 
 _SIGNALS = {
     signal.SIGINT: ExitCode.INTERRUPTED,
@@ -98,7 +99,7 @@ class Session:
             assert self._asked is not None
             await vm.stop(self._asked.name.lower())
         halt = await halted
-        ending = f"ended: {halt.reason.value}" + (f" ({halt.detail})" if halt.detail else "")
+        ending = f"ended: {halt}"
         if halt.reason is HaltReason.STOPPED and self._asked is not None:
             return self._asked, ending
         if halt.reason is HaltReason.RESET and self._panic.reason is not None:

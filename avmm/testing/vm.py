@@ -14,13 +14,14 @@ from avmm.clock import Clock, VirtualClock
 from avmm.config import MachineConfig
 from avmm.device import Device, DeviceFactory, DeviceOptions
 from avmm.engine import EngineFactory
+from avmm.halt import Halt
 from avmm.instrument import Instrument, InstrumentFactory
 from avmm.testing.scripted import Program, ScriptedVcpu, create_engine
 from avmm.testing.toy import ToyArch, ToyVcpu, create_arch
 from avmm.vcpu.mode import RUN_LOOP, Tracepoint
 from avmm.vcpu.tracers import add_tracer
 from avmm.vcpu.vcpu import Vcpu
-from avmm.vm import Halt, Vm
+from avmm.vm import Vm
 
 T = TypeVar("T")
 TRACE_LENGTH = 10_000

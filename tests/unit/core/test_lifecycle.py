@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from avmm import HaltReason, LifecycleError, State
+from avmm import Halt, HaltReason, LifecycleError, State, VmFailed
 from avmm.lifecycle import Lifecycle
 from avmm.testing import Call, ScriptedVm, Spin, ToyCall
 
@@ -129,6 +129,27 @@ async def test_the_first_event_says_why(slot):
         vm.system_event(SystemEvent.SHUTDOWN, "second")
         halt = await vm.halted()
         assert (halt.reason, halt.detail) == (HaltReason.CRASH, "first")
+
+
+async def test_who_watches_is_told_how_it_ended(slot):
+    async with ScriptedVm([Spin()], slot=slot) as vm:
+        seen = []
+        vm.lifecycle.watch(lambda state: seen.append((state, vm.halt)))
+        await vm.start()
+        await vm.stop("enough")
+        halt = Halt(HaltReason.STOPPED, "enough")
+        assert seen == [(State.RUNNING, None), (State.HALTED, halt)]
+        assert str(halt) == "stopped (enough)"
+
+
+async def test_or_what_failed(slot):
+    async with ScriptedVm([Spin()], slot=slot) as vm:
+        await vm.start()
+        vm.vcpus[0].make_request_and_kick(50)
+        with pytest.raises(VmFailed):
+            await vm.halted()
+        assert vm.halt is not None
+        assert (vm.halt.reason, "request 50" in vm.halt.detail) == (HaltReason.FAILED, True)
 
 
 async def test_two_vms_in_one_loop(slot):
