@@ -156,6 +156,8 @@ class MachineConfig(BaseModel):
     """Where to serve metrics: `HOST:PORT`, or `:PORT` for every interface."""
     otlp: Annotated[str, AfterValidator(_no_nul)] | None = None
     """Where to push metrics by OpenTelemetry's protocol: `URL`, or `URL,interval=SECONDS`."""
+    spans: Annotated[str, AfterValidator(_no_nul)] | None = None
+    """Where to send the VM's life as spans by OpenTelemetry's protocol: `URL`."""
     trace: Annotated[str, AfterValidator(_no_nul)] | None = None
     """Where to write a timeline at the VM's end: `FILE`, or `FILE,events=N` to keep the last N events."""
     count_instructions: bool = False
@@ -190,6 +192,7 @@ class MachineConfig(BaseModel):
             default_devices: bool = True,
             metrics: str | None = None,
             otlp: str | None = None,
+            spans: str | None = None,
             trace: str | None = None,
             count_instructions: bool = False,
         ) -> None: ...
@@ -221,7 +224,7 @@ class MachineConfig(BaseModel):
     @property
     def instruments(self) -> dict[str, str]:
         """The settings of the instruments that are asked for, by the plugin's name."""
-        settings = {"prometheus": self.metrics, "otlp": self.otlp, "trace": self.trace}
+        settings = {"prometheus": self.metrics, "otlp": self.otlp, "spans": self.spans, "trace": self.trace}
         return {name: setting for name, setting in settings.items() if setting is not None}
 
     @property

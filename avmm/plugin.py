@@ -62,6 +62,7 @@ from avmm.instrument import (
     VcpuStats,
 )
 from avmm.irq import IrqChip, IrqLine
+from avmm.lifecycle import State
 from avmm.lock import DeviceLock
 from avmm.memory import GuestMemory, MemorySlot
 from avmm.snapshot import DeviceSnapshot, VcpuSnapshot, VmSnapshot, take_snapshot
@@ -145,6 +146,7 @@ __all__ = [
     "PostedWord",
     "Region",
     "Request",
+    "State",
     "SystemEvent",
     "SystemRegister",
     "TimerHandle",

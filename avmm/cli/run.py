@@ -31,6 +31,7 @@ _OVERRIDES: dict[str, tuple[str, str, str]] = {
     "engine": ("--engine", "NAME", "the engine plugin"),
     "metrics": ("--metrics", "HOST:PORT", "serve metrics here while the machine runs"),
     "otlp": ("--otlp", "URL", "push metrics there by OTLP while the machine runs (URL,interval=SECONDS: every 10 s otherwise)"),
+    "spans": ("--spans", "URL", "send the machine's life there as spans by OTLP"),
     "trace": ("--trace", "FILE", "write a timeline for Perfetto here at the end (FILE,events=N: the last N events)"),
     "name": ("--name", "NAME", "the machine's name in logs and metrics"),
     "clock": ("--clock", "host|virtual", "real time, or time that moves with guest instructions"),

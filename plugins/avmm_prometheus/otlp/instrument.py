@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from urllib.parse import urlsplit
 
 import structlog
 
@@ -11,6 +10,7 @@ from avmm.plugin import ConfigError, Histogram, ObservedVm
 from avmm_prometheus.elsewhere import elsewhere
 from avmm_prometheus.metric import Watched
 from avmm_prometheus.otlp.pusher import Pusher
+from avmm_prometheus.otlp.receiver import receiver_url
 from avmm_prometheus.probe import Probe
 
 INTERVAL_S = 10.0
@@ -43,14 +43,11 @@ class OtlpInstrument:
 def create_instrument(setting: str) -> OtlpInstrument:
     """The instrument for `otlp = "URL"` or `"URL,interval=SECONDS"`; ConfigError when it is none."""
     url, _, interval = setting.partition(",interval=")
+    url = receiver_url(url, PATH, key="otlp")
     try:
         interval_s = float(interval) if interval else INTERVAL_S
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or not 0.1 <= interval_s <= 86_400:
-            raise ValueError(setting)
     except ValueError:
-        raise ConfigError(
-            f"{setting!r} is not URL or URL,interval=SECONDS, like http://127.0.0.1:4318,interval=10 (from 0.1 to 86400)",
-            key="otlp",
-        ) from None
-    return OtlpInstrument(url if parts.path not in ("", "/") else f"{parts.scheme}://{parts.netloc}{PATH}", interval_s)
+        interval_s = 0.0
+    if not 0.1 <= interval_s <= 86_400:
+        raise ConfigError(f"{setting!r}: the interval is 0.1 to 86400 seconds, not {interval}", key="otlp")
+    return OtlpInstrument(url, interval_s)

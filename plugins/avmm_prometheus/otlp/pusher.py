@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
-from importlib.metadata import PackageNotFoundError, version
 
 import structlog
 from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.sdk.metrics.export import MetricExportResult
-from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from avmm_prometheus.figures import Figures
 from avmm_prometheus.metric import Watched
 from avmm_prometheus.otlp.points import metrics_data
-
-LAST_S = 2.0
-"""How long the last push may take, in seconds: a receiver that is gone must not keep a VM from its end."""
+from avmm_prometheus.otlp.receiver import LAST_S, installed_version, resource
 
 log = structlog.get_logger("avmm")
-# Whoever configures logging sees what the SDK says; nobody else has it on standard error, beside our own line.
-logging.getLogger("opentelemetry").addHandler(logging.NullHandler())
 
 
 class Pusher:
@@ -34,9 +27,8 @@ class Pusher:
         self._watched, self._url, self._interval_s = watched, url, interval_s
         self._figures = Figures(watched.vm, {})
         self._exporter = OTLPMetricExporter(url, compression=Compression.Gzip)
-        installed = _version()
-        self._scope = InstrumentationScope("avmm", installed)
-        self._resource = Resource.create({"service.name": "avmm", "service.version": installed})
+        self._scope = InstrumentationScope("avmm", installed_version())
+        self._resource = resource()
         self._since_ns = time.time_ns()
         self._over = threading.Event()
         self._failed = False
@@ -69,10 +61,3 @@ class Pusher:
         self._thread.join(LAST_S)
         self._exporter.shutdown()  # ends its waiting to try again
         self._thread.join()
-
-
-def _version() -> str:
-    try:
-        return version("avmm")
-    except PackageNotFoundError:  # run from a source tree
-        return "unknown"

@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import HistogramDataPoint, Metric, NumberDataPoint
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 Key = tuple[str, tuple[tuple[str, str], ...]]
 
@@ -45,8 +47,17 @@ class Receiver:
     def __init__(self, url: str) -> None:
         self.url = url
         self.pushes: queue.Queue[Push] = queue.Queue()
+        self.spans: list[Span] = []
         self.statuses: list[int] = []
         """What to answer next; 200 when there is nothing."""
+
+    def take(self, path: str, body: bytes) -> None:
+        """Keep what came."""
+        if path == "/v1/traces":
+            (resource,) = ExportTraceServiceRequest.FromString(body).resource_spans
+            self.spans += [span for scope in resource.scope_spans for span in scope.spans]
+        else:
+            self.pushes.put(Push(path, ExportMetricsServiceRequest.FromString(body)))
 
     def next(self) -> Push:
         """Wait for the next push."""
@@ -63,7 +74,7 @@ def receiver() -> Iterator[Receiver]:
             assert self.headers["Content-Encoding"] == "gzip"
             status = there.statuses.pop(0) if there.statuses else 200
             if status == 200:
-                there.pushes.put(Push(self.path, ExportMetricsServiceRequest.FromString(gzip.decompress(body))))
+                there.take(self.path, gzip.decompress(body))
             self.send_response(status)
             self.send_header("Content-Length", "0")
             self.end_headers()
