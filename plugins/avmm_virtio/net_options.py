@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 
-from avmm.plugin import ConfigError, Device, DeviceOptions
+from avmm.plugin import Device, DeviceOptions
 from avmm_virtio.mmio import VirtioMmio
 from avmm_virtio.net import VirtioNet
 from avmm_virtio.netdev import Netdev, NoNetdev
+from avmm_virtio.options import OptionTable
 from avmm_virtio.passt import PasstNetdev, find_passt
 from avmm_virtio.sockets import listen, parse_address
 from avmm_virtio.stream import StreamClient, StreamServer
@@ -36,29 +37,23 @@ def create_net(options: DeviceOptions) -> Device:
     return VirtioMmio(card, options)
 
 
-class _Table:
-    """The options of one device, each looked at once."""
+class _Table(OptionTable):
+    """The options of one network card."""
 
     def __init__(self, options: DeviceOptions) -> None:
-        self._name, self._values = options.name, dict[str, object](options.options)
-        for key in self._values:
-            if key not in _KEYS:
-                raise self.error(key, f"no such setting of a virtio-net; there are {', '.join(_KEYS)}")
-
-    def error(self, key: str, text: str) -> ConfigError:
-        return ConfigError(text, key=f"devices.{self._name}.{key}")
+        super().__init__(options, "virtio-net", _KEYS)
 
     def netdev(self) -> Netdev:
         """The backend that `net` asks for."""
-        match net := self._values.get("net"):
+        match net := self.values.get("net"):
             case Netdev():
                 return net
             case Switch():
-                return net.port(self._name)
+                return net.port(self.name)
             case str():
                 kind, _, rest = net.partition(":")
                 for key, owner in (("reconnect", "stream"), ("tcp", "passt"), ("udp", "passt"), ("passt_arguments", "passt")):
-                    if key in self._values and kind != owner:
+                    if key in self.values and kind != owner:
                         raise self.error(key, f'is a setting of net = "{owner}"')
                 return self._by_name(net, kind, rest)
             case None:
@@ -87,7 +82,7 @@ class _Table:
         program = find_passt()
         if program is None:
             raise self.error("net", "passt is not installed: see https://passt.top, or install your distribution's package passt")
-        return PasstNetdev(self._name, program, arguments)
+        return PasstNetdev(self.name, program, arguments)
 
     def _stream(self, kind: str, rest: str) -> Netdev:
         try:
@@ -95,9 +90,9 @@ class _Table:
         except ValueError as error:
             raise self.error("net", str(error)) from None
         if kind == "stream":
-            return StreamClient(self._name, address, reconnect_s=self.seconds("reconnect", 1.0))
+            return StreamClient(self.name, address, reconnect_s=self.seconds("reconnect", 1.0))
         try:
-            return StreamServer(self._name, listen(address))
+            return StreamServer(self.name, listen(address))
         except OSError as error:
             raise self.error("net", f"cannot listen at {address}: {error.strerror or error}") from None
 
@@ -105,13 +100,13 @@ class _Table:
         if not re.fullmatch(r"[!-.0-~]{1,15}", name):
             raise self.error("net", f"{name!r} is not an interface's name: 1 to 15 characters")
         try:
-            return TapNetdev(self._name, open_tap(name))
+            return TapNetdev(self.name, open_tap(name))
         except OSError as error:
             raise self.error("net", f"no TAP interface {name}: {error.strerror or error}") from None
 
     def mac(self) -> bytes:
         """The address given, or a locally administered one made up: two machines of one network must not have the same."""
-        given = self._values.get("mac")
+        given = self.values.get("mac")
         if given is None:
             return bytes((0x02, *os.urandom(5)))
         if not isinstance(given, str) or not re.fullmatch(r"([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}", given):
@@ -120,29 +115,3 @@ class _Table:
         if mac[0] & 1 or not any(mac):
             raise self.error("mac", f"{given} is the address of a group or of nobody")
         return mac
-
-    def integer(self, key: str, least: int, most: int) -> int | None:
-        value = self._values.get(key)
-        if value is None or (isinstance(value, int) and not isinstance(value, bool) and least <= value <= most):
-            return value
-        raise self.error(key, f"{value!r} is not a whole number from {least} to {most}")
-
-    def seconds(self, key: str, default: float) -> float:
-        value = self._values.get(key, default)
-        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 86_400:
-            return float(value)
-        raise self.error(key, f"{value!r} is not a number of seconds from 0 to 86400")
-
-    def flag(self, key: str, *, default: bool) -> bool:
-        value = self._values.get(key, default)
-        if isinstance(value, bool):
-            return value
-        raise self.error(key, f"{value!r} is not true or false")
-
-    def texts(self, key: str) -> list[str]:
-        """A string, or a list of strings."""
-        value = self._values.get(key, [])
-        given = [value] if isinstance(value, str) else value
-        if isinstance(given, list) and all(isinstance(text, str) and text and "\0" not in text for text in given):
-            return [str(text) for text in given]
-        raise self.error(key, f"{value!r} is not a string or a list of strings")
