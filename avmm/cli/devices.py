@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from avmm.config import DeviceConfig
 from avmm.errors import ConfigError
 
 
@@ -40,24 +39,34 @@ DEVICE_OPTIONS = (
 )
 
 
+ANY_DEVICE = DeviceOption(
+    "--device", "KIND[,KEY=VALUE...]", "add a device: its plugin, and the plugin's own settings", "", "kind"
+)
+"""The option for every other device: what stands first is the plugin's name."""
+
+
 def add_device_arguments(parser: argparse.ArgumentParser) -> None:
     """The options, each of which may be given several times."""
-    for option in DEVICE_OPTIONS:
+    for option in (*DEVICE_OPTIONS, ANY_DEVICE):
         parser.add_argument(
             option.flag, dest=option.dest, action="append", default=[], metavar=option.placeholder, help=option.help
         )
 
 
-def devices(arguments: argparse.Namespace, there: Mapping[str, DeviceConfig]) -> tuple[dict[str, DeviceConfig], dict[str, str]]:
-    """The devices that the options add beside those `there`, by name; and the option that each comes from, by its key."""
-    added: dict[str, DeviceConfig] = {}
+def devices(arguments: argparse.Namespace, there: Iterable[str]) -> tuple[dict[str, dict[str, object]], dict[str, str]]:
+    """The tables of the devices that the options add beside those `there`, by name; and by its key the option each is from."""
+    added: dict[str, dict[str, object]] = {}
     places: dict[str, str] = {}
-    for option in DEVICE_OPTIONS:
+    taken = set(there)
+    for option in (*DEVICE_OPTIONS, ANY_DEVICE):
         for text in getattr(arguments, option.dest):
+            table = settings(option, text)
+            stem = text.partition(",")[0].removeprefix("virtio-") if option is ANY_DEVICE else option.key
             number = 0
-            while (name := f"{option.key}{number}") in there or name in added:
+            while (name := f"{stem}{number}") in taken:
                 number += 1
-            added[name] = DeviceConfig(kind=option.kind, options=settings(option, text))
+            taken.add(name)
+            added[name] = table if option is ANY_DEVICE else {"kind": option.kind, **table}
             places[f"devices.{name}"] = option.flag
     return added, places
 

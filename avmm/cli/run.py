@@ -16,7 +16,7 @@ from typing import TextIO
 
 from avmm.cli.devices import add_device_arguments, devices
 from avmm.cli.session import Session
-from avmm.config import DeviceConfig, MachineConfig
+from avmm.config import MachineConfig
 from avmm.errors import ConfigError
 
 _OVERRIDES: dict[str, tuple[str, str, str]] = {
@@ -42,7 +42,7 @@ _OVERRIDES: dict[str, tuple[str, str, str]] = {
 """Options that override a setting of the same meaning: flag, placeholder and help by the setting's key."""
 
 
-_TEST_DEVICE = DeviceConfig(kind="virtio-console", options={"testdev": True})
+_TEST_DEVICE: dict[str, object] = {"kind": "virtio-console", "testdev": True}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,7 +2,8 @@
 
 from avmm_virtio.chain import Chain
 from avmm_virtio.console import VirtioConsole
-from avmm_virtio.device import create_console
+from avmm_virtio.device import create_console, create_rng
+from avmm_virtio.entropy import VirtioEntropy
 from avmm_virtio.legacy import LegacyVirtioMmio
 from avmm_virtio.mmio import VirtioMmio
 from avmm_virtio.model import VirtioModel
@@ -26,6 +27,7 @@ __all__ = [
     "Switch",
     "SwitchPort",
     "VirtioConsole",
+    "VirtioEntropy",
     "VirtioMmio",
     "VirtioModel",
     "VirtioNet",
@@ -34,4 +36,5 @@ __all__ = [
     "Wakeup",
     "create_console",
     "create_net",
+    "create_rng",
 ]

@@ -10,7 +10,11 @@ from avmm.instrument import Figure, FigureKind, FigureValue
 
 PAGE = Path(__file__).parents[2] / "docs/figures.md"
 
-_DEVICES = {"testdev": {"kind": "virtio-console", "testdev": True}, "net0": {"kind": "virtio-net", "net": "none"}}
+_DEVICES = {
+    "testdev": {"kind": "virtio-console", "testdev": True},
+    "net0": {"kind": "virtio-net", "net": "none"},
+    "rng0": {"kind": "virtio-rng"},
+}
 
 
 def rows(prefix: str, figures: Iterable[tuple[Figure, FigureValue]]) -> list[str]:

@@ -7,7 +7,6 @@ import argparse
 import pytest
 
 from avmm.cli.devices import DEVICE_OPTIONS, add_device_arguments, devices, settings
-from avmm.config import DeviceConfig
 from avmm.errors import ConfigError
 from tests.unit.cli.command import Avmm
 
@@ -38,17 +37,44 @@ def test_what_is_none_is_one_line(text: str) -> None:
     assert caught.value.place == "--net"
 
 
-def test_each_gets_a_name_that_is_free() -> None:
+def parsed(*arguments: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     add_device_arguments(parser)
-    arguments = parser.parse_args(["--net", "none", "--net", "passt"])
-    added, places = devices(arguments, {"net0": DeviceConfig(kind="pl011")})
-    assert {name: device.options for name, device in added.items()} == {"net1": {"net": "none"}, "net2": {"net": "passt"}}
+    return parser.parse_args(arguments)
+
+
+def test_each_gets_a_name_that_is_free() -> None:
+    added, places = devices(parsed("--net", "none", "--net", "passt"), ["net0"])
+    assert added == {"net1": {"kind": "virtio-net", "net": "none"}, "net2": {"kind": "virtio-net", "net": "passt"}}
     assert places == {"devices.net1": "--net", "devices.net2": "--net"}
-    assert {device.kind for device in added.values()} == {"virtio-net"}
+
+
+def test_any_device_is_named_after_its_plugin() -> None:
+    added, places = devices(parsed("--device", "virtio-rng,rate=5", "--device", "pl011", "--device", "virtio-rng"), ["pl0110"])
+    assert added == {
+        "rng0": {"kind": "virtio-rng", "rate": 5},
+        "pl0111": {"kind": "pl011"},
+        "rng1": {"kind": "virtio-rng"},
+    }
+    assert set(places.values()) == {"--device"}
 
 
 def test_a_mistake_names_the_option(avmm: Avmm) -> None:
     avmm.guest(["off"])
     done = avmm("run", "toy.toml", "--net", "passt,oops")
     assert (done.returncode, done.stderr) == (1, "avmm: --net: 'oops' is not KEY=VALUE\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("nothing", "device nothing: no such device; there is toy-uart"),
+        ("toy-uart,base=x", "--device: devices.toy-uart0.base: 'x' is not an address"),
+    ],
+)
+def test_a_device_that_cannot_be_is_one_line(avmm: Avmm, text: str, error: str) -> None:
+    avmm.guest(["off"])
+    done = avmm("run", "toy.toml", "--device", text)
+    assert done.returncode == 1
+    assert error in done.stderr
+    assert len(done.stderr.splitlines()) == 1
