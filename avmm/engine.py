@@ -167,6 +167,9 @@ class VcpuEngine(Protocol):
     def set_irq_line(self, level: bool) -> None:
         """Drive the vCPU's interrupt pin (IRQ). Takes effect before the next guest instruction when called from a trap."""
 
+    def set_fiq_line(self, level: bool) -> None:
+        """Drive the second interrupt pin of an architecture that has one (Arm's FIQ), likewise. Others never call it."""
+
     def flush_tlb(self) -> None:
         """Forget every translation of guest addresses cached for this vCPU."""
 

@@ -72,10 +72,10 @@ class Arm64(Arch):
         self._vcpus: list[Arm64Vcpu] = []
         self.gic: Gic | GicV2
         if _IRQCHIPS[options.irqchip] is GicV2:
-            self.gic = GicV2(options.vcpus, self._drive_irq)
+            self.gic = GicV2(options.vcpus, self._drive_pins)
             vm.bus.add(GICC_BASE, self.gic.region, "gicc")
         else:
-            self.gic = Gic([affinity(index) for index in range(options.vcpus)], self._drive_irq)
+            self.gic = Gic([affinity(index) for index in range(options.vcpus)], self._drive_pins)
             vm.bus.add(GICR_BASE, self.gic.region, "gicr")
         vm.bus.add(GICD_BASE, self.gic.distributor, "gicd")
         self.irq_chip = self.gic
@@ -157,8 +157,8 @@ class Arm64(Arch):
         self._vcpus[0].start_at(image.entry, tree)
         self._vm.vcpus[0].power_on()
 
-    def _drive_irq(self, index: int, level: bool) -> None:
-        self._vcpus[index].drive_irq(level)
+    def _drive_pins(self, index: int, irq: bool, fiq: bool) -> None:
+        self._vcpus[index].drive_pins(irq, fiq)
 
     def _handle_reset(self, vcpu: Vcpu) -> None:
         self._vcpus[vcpu.index].handle_reset()

@@ -54,7 +54,7 @@ class KvmGic:
             raise OperationRefused(EBUSY, f"there are {self._interrupts} interrupts already")
         self._interrupts = count
 
-    def initialize(self, vcpus: int, signal: Callable[[int, bool], None]) -> None:
+    def initialize(self, vcpus: int, signal: Callable[[int, bool, bool], None]) -> None:
         """Make the controller for so many vCPUs; again is nothing. `signal` as for `Gic`."""
         if self.gic is not None:
             return
@@ -137,8 +137,8 @@ class PinsOnly(Gic):
     """What stands for the controller on a machine that has none; the guest sees none of its registers."""
 
     def __init__(self, index: int) -> None:
-        super().__init__([affinity(number) for number in range(index + 1)], lambda number, level: None)
-        self.pins = CpuPins(self.redistributors[index].bank, self.distributor, lambda level: None)
+        super().__init__([affinity(number) for number in range(index + 1)], lambda number, irq, fiq: None)
+        self.pins = CpuPins(self.redistributors[index].bank, self.distributor, lambda irq, fiq: None)
         self.interfaces[index] = self.pins
 
 

@@ -167,12 +167,12 @@ class KvmMachine:
 
     def init_vgic(self) -> None:
         """KVM_DEV_ARM_VGIC_CTRL_INIT."""
-        self.gic.initialize(len(self.handles), self._drive_irq)
+        self.gic.initialize(len(self.handles), self._drive_pins)
 
-    def _drive_irq(self, index: int, level: bool) -> None:
+    def _drive_pins(self, index: int, irq: bool, fiq: bool) -> None:
         parts = self.handles[index].parts if index < len(self.handles) else None
         if parts is not None:
-            parts.drive_irq(level)
+            parts.drive_pins(irq, fiq)
 
     # vCPUs
 

@@ -128,8 +128,9 @@ class KvmVcpu(Arm64Vcpu):
     def complete(self, accesses: Sequence[MmioExit]) -> MmioExit | None:
         """Execute once more, outside any run, the one instruction that left for `accesses`; its next access, if it has more."""
         self._completed = list(accesses)
-        self._pin = None
+        self._pins = None
         self.engine.set_irq_line(level=False)  # an interrupt comes after the instruction, not instead
+        self.engine.set_fiq_line(level=False)
         self.engine.clear_kick()
         try:
             self._vcpu.enter_guest(1)

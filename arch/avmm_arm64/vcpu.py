@@ -83,8 +83,8 @@ class Arm64Vcpu(ArchVcpu):
         self.exits_by_reason = vcpu.stats.exits_by_reason
         self.cntkctl = 0
         self._interface = gic.interfaces[self.index]
-        self._pin: bool | None = None
-        """The level the engine was told last; None when it must be told."""
+        self._pins: tuple[bool, bool] | None = None
+        """The levels of IRQ and FIQ the engine was told last; None when it must be told."""
         self._start: tuple[int, int] | None = None
         """Where VCPU_RESET starts this vCPU: entry address and x0. Written before the request is made."""
         virtual, physical = counters
@@ -112,10 +112,10 @@ class Arm64Vcpu(ArchVcpu):
         if self.pmu is not None:
             self.pmu.flush()
         self.timers.update_due()
-        # Pairs with drive_irq(): the pin's level is there before IRQ_PENDING is, and IRQ_PENDING is cleared before we look.
-        level = self._interface.irq
-        if level is not self._pin:
-            self._drive_pin(level)
+        # Pairs with drive_pins(): the pins' levels are there before IRQ_PENDING is, and IRQ_PENDING is cleared before we look.
+        pins = self._interface.irq, self._interface.fiq
+        if pins != self._pins:
+            self._drive(pins)
 
     def sync_hwstate(self) -> None:
         # Every register the guest changes is changed in place; only counters run on by themselves.
@@ -127,7 +127,7 @@ class Arm64Vcpu(ArchVcpu):
 
     def reset(self) -> None:
         self.engine.reset()
-        self._start, self._pin, self.cntkctl = None, None, 0
+        self._start, self._pins, self.cntkctl = None, None, 0
         with self._lock:
             self._interface.reset()
             self.timers.reset()
@@ -157,19 +157,25 @@ class Arm64Vcpu(ArchVcpu):
 
     # The interrupt controller's side.
 
-    def drive_irq(self, level: bool) -> None:
-        """The IRQ pin changed; the device lock is held, on any thread."""
+    def drive_pins(self, irq: bool, fiq: bool) -> None:
+        """The IRQ pin, the FIQ pin or both changed; the device lock is held, on any thread."""
         if self._vcpu.in_own_thread():
-            self._drive_pin(level)
-        elif level:
+            self._drive((irq, fiq))
+        elif irq or fiq:
             # A pin that went low needs no kick: the interrupt that was is spurious when it is taken.
             self._vcpu.make_request_and_kick(ArmRequest.IRQ_PENDING)
 
-    def _drive_pin(self, level: bool) -> None:
-        self._pin = level
-        if self._vcpu.trace is not None:
-            self._vcpu.trace(Tracepoint.IRQ_PIN, level)
-        self.engine.set_irq_line(level)
+    def _drive(self, pins: tuple[bool, bool]) -> None:
+        told, self._pins = self._pins, pins
+        irq, fiq = pins
+        if told is None or irq is not told[0]:
+            if self._vcpu.trace is not None:
+                self._vcpu.trace(Tracepoint.IRQ_PIN, irq)
+            self.engine.set_irq_line(irq)
+        if told is None or fiq is not told[1]:
+            if self._vcpu.trace is not None:
+                self._vcpu.trace(Tracepoint.FIQ_PIN, fiq)
+            self.engine.set_fiq_line(fiq)
 
     def _set_ppi(self, intid: int, level: bool) -> None:
         if self._vcpu.trace is not None:

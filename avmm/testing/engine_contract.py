@@ -249,6 +249,7 @@ class EngineContract:
         vcpu = vcpus(Guest.MMIO)
         for level in (True, True, False):
             vcpu.set_irq_line(level)
+            vcpu.set_fiq_line(level)
         vcpu.flush_tlb()
         traps.on_access = [lambda: vcpu.set_irq_line(False), vcpu.kick]
         assert isinstance(vcpu.enter(), Kicked)

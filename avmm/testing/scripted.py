@@ -76,7 +76,7 @@ class ScriptedVcpu(EventCounters):
         self._counting = False
         self.entries = 0
         self.tlb_flushes = 0
-        self.irq_line = False
+        self.irq_line = self.fiq_line = False
         """The interrupt pin, as the host drives it: a guest may look at it at any time."""
         self.in_guest = False
         """True while `enter()` runs."""
@@ -152,7 +152,7 @@ class ScriptedVcpu(EventCounters):
                     self._left = step.instructions
             match step:
                 case Spin():
-                    if self.irq_line:
+                    if self.irq_line or self.fiq_line:
                         self._retire(1)
                         left -= 1 if budget else 0
                         self._step = None
@@ -262,6 +262,9 @@ class ScriptedVcpu(EventCounters):
 
     def set_irq_line(self, level: bool) -> None:
         self.irq_line = level
+
+    def set_fiq_line(self, level: bool) -> None:
+        self.fiq_line = level
 
     def flush_tlb(self) -> None:
         self.tlb_flushes += 1

@@ -54,6 +54,8 @@ class Tracepoint(Enum):
     # What the architecture tells of a vCPU's interrupts and timers, on any thread, the device lock held unless it is its own.
     IRQ_PIN = "irq_pin"
     """The engine is told the level of its interrupt pin. Value: the level."""
+    FIQ_PIN = "fiq_pin"
+    """The engine is told the level of its second interrupt pin. Value: the level."""
     PRIVATE_LINE = "private_line"
     """A private interrupt line (a timer's, the PMU's) changed. Value: the interrupt's number, doubled, plus the level."""
     TIMER_ARMED = "timer_armed"

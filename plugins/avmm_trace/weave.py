@@ -115,6 +115,8 @@ class Weaver:
                 self._moment(self._thread(thread), at_ns, Category.WAKEUP, f"wake vCPU {index}")
             case Tracepoint.IRQ_PIN:
                 self._level(f"vCPU {index} IRQ pin", at_ns, bool(value), vcpu.track)
+            case Tracepoint.FIQ_PIN:
+                self._level(f"vCPU {index} FIQ pin", at_ns, bool(value), vcpu.track)
             case Tracepoint.PRIVATE_LINE:
                 self._level(f"vCPU {index} PPI {value >> 1}", at_ns, bool(value & 1), vcpu.track)
             case Tracepoint.TIMER_ARMED:

@@ -35,7 +35,7 @@ class SharedInterrupts(Protocol):
 class CpuInterface:
     """Chooses the highest-priority pending interrupt of one vCPU and drives its IRQ and FIQ pins. Owner: the device lock.
 
-    `signal(level)` is called whenever the IRQ pin changes. A Group 0 interrupt is signalled as an FIQ: `fiq` shows the pin.
+    `signal(irq, fiq)` is called with the levels of both pins whenever one changes. A Group 0 interrupt is signalled as an FIQ.
     """
 
     __slots__ = (
@@ -60,7 +60,7 @@ class CpuInterface:
         "routed",
     )
 
-    def __init__(self, private: IrqBank, shared: SharedInterrupts, signal: Callable[[bool], None]) -> None:
+    def __init__(self, private: IrqBank, shared: SharedInterrupts, signal: Callable[[bool, bool], None]) -> None:
         self._private, self._gicd, self._signal = private, shared, signal
         self.routed = 0
         """Bitmap of the SPIs whose target is this vCPU."""
@@ -110,10 +110,9 @@ class CpuInterface:
                 fiq = self._group0_is_fiq and not group1
                 irq = not fiq
         self._hppi, self._hppi_priority = best, best_priority
-        self.fiq = fiq
-        if irq != self.irq:
-            self.irq = irq
-            self._signal(irq)
+        if irq != self.irq or fiq != self.fiq:
+            self.irq, self.fiq = irq, fiq
+            self._signal(irq, fiq)
 
     # Acknowledge, priority drop, deactivate
 

@@ -30,7 +30,7 @@ class CpuInterfaceV2(CpuInterface):
 
     __slots__ = ("_gicc_ctlr", "sources")
 
-    def __init__(self, private: IrqBank, shared: SharedInterrupts, signal: Callable[[bool], None]) -> None:
+    def __init__(self, private: IrqBank, shared: SharedInterrupts, signal: Callable[[bool, bool], None]) -> None:
         self._gicc_ctlr = 0
         self.sources = [0] * SGI_COUNT
         """For each SGI, which vCPUs' are pending here, as a bitmap."""

@@ -18,10 +18,11 @@ _FIRST_PPI, _FIRST_SPI = 16, 32
 class GicV2:
     """The interrupt controller of a VM, the `IrqChip` of its devices. Owner: the device lock.
 
-    `signal(index, level)` is called whenever the IRQ pin of vCPU `index` changes, on whatever thread made it change.
+    `signal(index, irq, fiq)` is called whenever a pin of vCPU `index` changes, with the levels of both, on whatever thread made
+    it change.
     """
 
-    def __init__(self, vcpus: int, signal: Callable[[int, bool], None]) -> None:
+    def __init__(self, vcpus: int, signal: Callable[[int, bool, bool], None]) -> None:
         assert 1 <= vcpus <= MAX_VCPUS
         self.accessor = Accessor()
         self._banks = [IrqBank(0, PRIVATE_COUNT, always_edge=(1 << SGI_COUNT) - 1) for _ in range(vcpus)]
@@ -94,5 +95,5 @@ class BankedTraps:
         self._traps.tlb_flush_all()
 
 
-def _bind(signal: Callable[[int, bool], None], index: int) -> Callable[[bool], None]:
-    return lambda level: signal(index, level)
+def _bind(signal: Callable[[int, bool, bool], None], index: int) -> Callable[[bool, bool], None]:
+    return lambda irq, fiq: signal(index, irq, fiq)

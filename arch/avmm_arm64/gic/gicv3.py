@@ -17,11 +17,11 @@ _SGIR_RS_SHIFT = 44
 class Gic:
     """The interrupt controller of a VM, the `IrqChip` of its devices. Owner: the device lock.
 
-    `affinities` gives each vCPU's Aff3.Aff2.Aff1.Aff0 in 32 bits. `signal(index, level)` is called whenever the IRQ pin of vCPU
-    `index` changes, on whatever thread made it change. There are `spis` shared interrupts.
+    `affinities` gives each vCPU's Aff3.Aff2.Aff1.Aff0 in 32 bits. `signal(index, irq, fiq)` is called whenever a pin of vCPU
+    `index` changes, with the levels of both, on whatever thread made it change. There are `spis` shared interrupts.
     """
 
-    def __init__(self, affinities: Sequence[int], signal: Callable[[int, bool], None], spis: int = SPI_COUNT) -> None:
+    def __init__(self, affinities: Sequence[int], signal: Callable[[int, bool, bool], None], spis: int = SPI_COUNT) -> None:
         router = {(affinity & 0xFF00_0000) << 8 | affinity & 0xFF_FFFF: index for index, affinity in enumerate(affinities)}
         self._by_affinity = {affinity: index for index, affinity in enumerate(affinities)}
         self.distributor = Distributor(router, spis)
@@ -79,8 +79,8 @@ class Gic:
             targets ^= lowest
 
 
-def _bind(signal: Callable[[int, bool], None], index: int) -> Callable[[bool], None]:
-    return lambda level: signal(index, level)
+def _bind(signal: Callable[[int, bool, bool], None], index: int) -> Callable[[bool, bool], None]:
+    return lambda irq, fiq: signal(index, irq, fiq)
 
 
 def _make_pending(redistributor: Redistributor, bit: int, *, group1: bool) -> None:

@@ -24,7 +24,7 @@ bool avmm_exec_interrupt(void *cpu, int request)
         }
         request = FIELD(int, cpu, CPU_INTERRUPT_REQUEST); /* an interrupt, perhaps, by a counter that is full */
     }
-    return (request & INTERRUPT_HARD) != 0 && lib.exec_interrupt(cpu, request);
+    return (request & INTERRUPT_LINES) != 0 && lib.exec_interrupt(cpu, request);
 }
 
 /* CPUClass.do_interrupt: deliver an exception or an interrupt, which ends a stretch of counting at one exception level. */

@@ -228,6 +228,8 @@ _Static_assert(sizeof(TlbEntry) == 1 << TLB_ENTRY_BITS, "CPUTLBEntry");
 
 #define INTERRUPT_HARD 0x2
 #define INTERRUPT_EXITTB 0x4
+#define INTERRUPT_FIQ 0x10
+#define INTERRUPT_LINES (INTERRUPT_HARD | INTERRUPT_FIQ)
 #define INTERRUPT_ALWAYS 0x1000 /* TGT_EXT_4, which Arm does not use: keeps cpu_exec_interrupt() being called */
 
 #define SYNDROME_UNCATEGORIZED 0x02000000u

@@ -108,7 +108,7 @@ typedef struct Vcpu {
     int line_count;
     uint64_t lines[MAX_LINES];           /* guest physical addresses of cache lines whose code changed */
     /* The rest belongs to the thread that is in enter(), else to the vCPU's task. */
-    bool inside, trapped, irq_line, armed, error, counting, count_wanted;
+    bool inside, trapped, irq_line, fiq_line, armed, error, counting, count_wanted;
     PyThreadState *thread;
     const char *fault;
     DisasContext *translating;

@@ -23,7 +23,8 @@ static void no_write(void *uc, uint64_t offset, unsigned size, uint64_t value, v
 static void drive_lines(Vcpu *vcpu)
 {
     uint32_t *request = &FIELD(uint32_t, vcpu->cpu, CPU_INTERRUPT_REQUEST);
-    *request = (*request & ~(uint32_t)INTERRUPT_HARD) | INTERRUPT_ALWAYS | (vcpu->irq_line ? INTERRUPT_HARD : 0);
+    *request &= ~(uint32_t)INTERRUPT_LINES;
+    *request |= INTERRUPT_ALWAYS | (vcpu->irq_line ? INTERRUPT_HARD : 0) | (vcpu->fiq_line ? INTERRUPT_FIQ : 0);
 }
 
 static void reset(Vcpu *vcpu)
@@ -213,14 +214,13 @@ static PyObject *clear_kick(Vcpu *vcpu, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-static PyObject *set_irq_line(Vcpu *vcpu, PyObject *const *arguments, Py_ssize_t count, PyObject *names)
+static PyObject *set_line(Vcpu *vcpu, bool *line, PyObject *level)
 {
-    PyObject *level = the_argument(arguments, count, names, "level", false);
     int on = level == NULL ? -1 : PyObject_IsTrue(level);
     if (on < 0) {
         return NULL;
     }
-    vcpu->irq_line = on;
+    *line = on;
     if (vcpu->cpu != NULL) {
         drive_lines(vcpu);
         if (on && vcpu->inside) {
@@ -228,6 +228,16 @@ static PyObject *set_irq_line(Vcpu *vcpu, PyObject *const *arguments, Py_ssize_t
         }
     }
     Py_RETURN_NONE;
+}
+
+static PyObject *set_irq_line(Vcpu *vcpu, PyObject *const *arguments, Py_ssize_t count, PyObject *names)
+{
+    return set_line(vcpu, &vcpu->irq_line, the_argument(arguments, count, names, "level", false));
+}
+
+static PyObject *set_fiq_line(Vcpu *vcpu, PyObject *const *arguments, Py_ssize_t count, PyObject *names)
+{
+    return set_line(vcpu, &vcpu->fiq_line, the_argument(arguments, count, names, "level", false));
 }
 
 static PyObject *flush_tlb(Vcpu *vcpu, PyObject *unused)
@@ -311,6 +321,7 @@ static PyMethodDef methods[] = {
     {"kick", (PyCFunction)kick, METH_NOARGS, NULL},
     {"clear_kick", (PyCFunction)clear_kick, METH_NOARGS, NULL},
     {"set_irq_line", FAST(set_irq_line)},
+    {"set_fiq_line", FAST(set_fiq_line)},
     {"flush_tlb", (PyCFunction)flush_tlb, METH_NOARGS, NULL},
     {"count_instructions", FAST(count_instructions)},
     {"_count_events", (PyCFunction)avmm_count_events, METH_O, NULL},

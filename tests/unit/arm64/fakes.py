@@ -30,7 +30,7 @@ EL1H, EL0 = 0x3C5, 0
 
 
 class FakeEngine(EventCounters):
-    """Keeps registers in a dictionary and records the interrupt pin. The test says which events happen."""
+    """Keeps registers in a dictionary and records the interrupt pins. The test says which events happen."""
 
     instructions = 0
     counted_events = frozenset(CountedEvent)
@@ -38,7 +38,7 @@ class FakeEngine(EventCounters):
     def __init__(self) -> None:
         super().__init__()
         self.registers: dict[str, int] = {"pstate": EL1H}
-        self.irq_line = False
+        self.irq_line = self.fiq_line = False
         self.irq_changes: list[bool] = []
         self.resets = 0
 
@@ -52,6 +52,9 @@ class FakeEngine(EventCounters):
     def set_irq_line(self, level: bool) -> None:
         self.irq_line = level
         self.irq_changes.append(level)
+
+    def set_fiq_line(self, level: bool) -> None:
+        self.fiq_line = level
 
     def flush_tlb(self) -> None: ...
 

@@ -15,10 +15,10 @@ IPRIORITYR, ICFGR, IROUTER = 0x400, 0xC00, 0x6000
 
 
 class GicBench:
-    """A GIC whose IRQ pins are recorded; `ready` enables both groups everywhere, with no priority masked."""
+    """A GIC whose pins are recorded; `ready` enables both groups everywhere, with no priority masked."""
 
     def __init__(self, affinities: Sequence[int] = (0, 1), *, ready: bool = True) -> None:
-        self.pins: dict[int, bool] = {}
+        self.pins: dict[int, tuple[bool, bool]] = {}
         self.changes: list[tuple[int, bool]] = []
         self.gic = Gic(affinities, self._signal)
         if ready:
@@ -31,16 +31,18 @@ class GicBench:
             for word in range(1, 9):
                 self.gicd(IGROUPR + 4 * word, GROUP1_ALL)
 
-    def _signal(self, index: int, level: bool) -> None:
-        assert self.pins.get(index, False) != level, "only changes are signalled"
-        self.pins[index] = level
-        self.changes.append((index, level))
+    def _signal(self, index: int, irq: bool, fiq: bool) -> None:
+        before = self.pins.get(index, (False, False))
+        assert before != (irq, fiq), "only changes are signalled"
+        self.pins[index] = irq, fiq
+        if irq != before[0]:
+            self.changes.append((index, irq))
 
     def cpu(self, index: int = 0) -> CpuInterface:
         return self.gic.interfaces[index]
 
     def irq(self, index: int = 0) -> bool:
-        assert self.pins.get(index, False) == self.cpu(index).irq
+        assert self.pins.get(index, (False, False)) == (self.cpu(index).irq, self.cpu(index).fiq)
         return self.cpu(index).irq
 
     def gicd(self, offset: int, value: int, width: Width = Width.W32) -> None:

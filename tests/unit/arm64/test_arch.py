@@ -183,7 +183,36 @@ class TestInterruptPin:
         ready.vm.bus.write(GICR + SGI_BASE + ISPENDR, 4, 1 << 1)
         assert ready.parts[0].runnable()
         ready.parts[0].flush_hwstate()
-        assert not ready.engines[0].irq_line, "an FIQ, not an IRQ"
+        assert (ready.engines[0].irq_line, ready.engines[0].fiq_line) == (False, True), "an FIQ, not an IRQ"
+
+    def test_in_the_vcpus_own_thread_a_group_0_interrupt_drives_the_fiq_pin_at_once(self, ready: FakeMachine) -> None:
+        ready.vm.fakes[0].own_thread = True
+        ready.vm.bus.write(GICR + SGI_BASE + IGROUPR, 4, 0)
+        ready.msr(0, "ICC_IGRPEN0_EL1", 1)
+        ready.msr(0, "ICC_SGI0R_EL1", 1 << 24 | 1)
+        assert ready.engines[0].fiq_line
+        assert ready.mrs(0, "ICC_IAR0_EL1") == 1
+        assert (ready.engines[0].fiq_line, ready.engines[0].irq_changes) == (False, [False])
+
+    def test_another_thread_asks_for_a_flush_for_an_fiq_too(self, ready: FakeMachine) -> None:
+        ready.vm.fakes[0].own_thread = True
+        ready.vm.bus.write(GICR + FRAME + SGI_BASE + IGROUPR, 4, 0)
+        ready.msr(1, "ICC_IGRPEN0_EL1", 1)
+        ready.msr(0, "ICC_SGI0R_EL1", 1 << 24 | 2)
+        assert ready.vm.fakes[1].kicked == [ArmRequest.IRQ_PENDING]
+        assert not ready.engines[1].fiq_line
+        ready.parts[1].flush_hwstate()
+        assert ready.engines[1].fiq_line
+
+    def test_a_reset_takes_an_fiq_back_from_the_engine(self, ready: FakeMachine) -> None:
+        ready.vm.bus.write(GICR + SGI_BASE + IGROUPR, 4, 0)
+        ready.msr(0, "ICC_IGRPEN0_EL1", 1)
+        ready.msr(0, "ICC_SGI0R_EL1", 1 << 24 | 1)
+        ready.parts[0].flush_hwstate()
+        assert ready.engines[0].fiq_line
+        ready.parts[0].reset()
+        ready.parts[0].flush_hwstate()
+        assert not ready.engines[0].fiq_line
 
     def test_not_runnable_for_a_timer_that_the_gic_does_not_let_through(self, ready: FakeMachine) -> None:
         ready.msr(0, "CNTV_CVAL_EL0", 0)

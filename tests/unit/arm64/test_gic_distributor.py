@@ -233,4 +233,4 @@ def test_reset_is_power_on_with_the_wires_as_they_are(bench: GicBench) -> None:
         assert bench.read_gicd(offset + 4 * 10 if offset == IPRIORITYR else offset + 4) == 0
     assert bench.read_gicd(IROUTER + 8 * 40) == 0
     assert bench.read_gicd(ISPENDR + 4) == 1 << 9, "its wire is high"
-    assert not any(bench.pins.values())
+    assert not any(irq or fiq for irq, fiq in bench.pins.values())

@@ -122,7 +122,7 @@ def highest_pending(bench: GicBench, index: int) -> tuple[int, int, int] | None:
 def check(bench: GicBench) -> None:
     for index in range(CPUS):
         cpu = bench.cpu(index)
-        assert bench.pins.get(index, False) == cpu.irq
+        assert bench.pins.get(index, (False, False)) == (cpu.irq, cpu.fiq)
         assert not (cpu.irq and cpu.fiq)
         highest = highest_pending(bench, index)
         assert (cpu.read_hppir0(), cpu.read_hppir1()) == (

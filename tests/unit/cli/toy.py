@@ -133,6 +133,9 @@ class ToyVcpuEngine:
     def set_irq_line(self, level: bool) -> None:
         pass
 
+    def set_fiq_line(self, level: bool) -> None:
+        pass
+
     def flush_tlb(self) -> None:
         pass
 

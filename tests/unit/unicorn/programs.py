@@ -223,6 +223,13 @@ UNMASK = (
     0x17FFFFFF,  # b .-4
 )
 
+# Unmask fast interrupts alone, then count in x0 for ever.
+UNMASK_FIQ = (
+    0xD50341FF,  # msr daifclr, #1
+    0x91000400,  # add x0, x0, #1
+    0x17FFFFFF,  # b .-4
+)
+
 # Wait for an interrupt with interrupts unmasked.
 UNMASK_WFI = (
     0xD50342FF,  # msr daifclr, #2

@@ -1,4 +1,4 @@
-"""The interrupt line."""
+"""The interrupt lines."""
 
 from __future__ import annotations
 
@@ -64,3 +64,48 @@ def test_the_line_survives_a_reset(guest: Guest) -> None:
     guest.vectors(programs.SPIN)
     assert guest.vcpu.enter(DEADLINE) is BUDGET_EXHAUSTED
     assert guest.registers("pc") == (VECTORS + 0x280,)
+
+
+def test_an_unmasked_fast_interrupt_is_taken(guest: Guest) -> None:
+    guest.vcpu.set_fiq_line(level=True)
+    guest.start(programs.UNMASK_FIQ)
+    guest.vectors(programs.SPIN)
+    assert guest.vcpu.enter(DEADLINE) is BUDGET_EXHAUSTED
+    assert guest.registers("pc", "elr_el1", "x0") == (VECTORS + 0x300, CODE + 4, 0)
+
+
+@pytest.mark.parametrize(("irq", "program"), [(False, programs.UNMASK), (True, programs.UNMASK_FIQ)])
+def test_each_line_has_its_own_mask(guest: Guest, irq: bool, program: tuple[int, ...]) -> None:
+    (guest.vcpu.set_irq_line if irq else guest.vcpu.set_fiq_line)(level=True)
+    guest.start(program)
+    guest.vectors(programs.SPIN)
+    assert guest.vcpu.enter(101) is BUDGET_EXHAUSTED
+    assert guest.registers("x0", "elr_el1") == (50, 0)
+
+
+def test_a_fast_interrupt_goes_before_the_other(guest: Guest) -> None:
+    guest.vcpu.set_irq_line(level=True)
+    guest.vcpu.set_fiq_line(level=True)
+    guest.start((0xD50343FF, *programs.SPIN))  # msr daifclr, #3
+    guest.vectors(programs.SPIN)
+    assert guest.vcpu.enter(DEADLINE) is BUDGET_EXHAUSTED
+    assert guest.registers("pc") == (VECTORS + 0x300,)
+
+
+def test_wfi_is_left_by_a_fast_interrupt_that_is_masked(guest: Guest) -> None:
+    guest.start(programs.WFI)
+    assert guest.vcpu.enter(DEADLINE) is HALTED
+    guest.start(programs.WFI)
+    guest.vcpu.set_fiq_line(level=True)
+    assert guest.vcpu.enter(100) is BUDGET_EXHAUSTED
+    guest.vcpu.set_fiq_line(level=False)
+
+
+def test_one_line_does_not_take_the_other_down(guest: Guest) -> None:
+    guest.vcpu.set_fiq_line(level=True)
+    guest.vcpu.set_irq_line(level=True)
+    guest.vcpu.set_irq_line(level=False)
+    guest.start(programs.UNMASK_FIQ)
+    guest.vectors(programs.SPIN)
+    assert guest.vcpu.enter(DEADLINE) is BUDGET_EXHAUSTED
+    assert guest.registers("pc") == (VECTORS + 0x300,)
