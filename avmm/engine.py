@@ -75,7 +75,8 @@ class SystemRegister:
     `encoding` is the architecture's: for AArch64 (op0, op1, CRn, CRm, op2). `read` returns the value, `write` takes it
     (unsigned, 64 bits); None where the register cannot be read or written, which is then Undefined in the guest. Both run on
     the thread that executes the guest, inside `enter()`, and may raise `Undefined`. A register with `constant` reads as that
-    value natively and ignores writes where `write` is None. `el0` lets EL0 reach the handler (which then decides).
+    value natively and ignores writes where `write` is None. `el0` lets EL0 reach the handler, unless `allowed_at_el0`, asked
+    before each access from EL0 with True for a read, says False: that access traps to EL1 (exception class 0x18).
     """
 
     name: str
@@ -84,6 +85,7 @@ class SystemRegister:
     write: Callable[[int], None] | None = None
     constant: int | None = None
     el0: bool = False
+    allowed_at_el0: Callable[[bool], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ class Counter:
     """A counter the engine reads natively: `(now_ns * frequency_hz / 10**9) - offset`, modulo 2**64.
 
     `encoding` as in `SystemRegister`. `now_ns` is the VM's clock: CLOCK_MONOTONIC for the host clock, `Clock.now_ns()` for any
-    other. `allowed_at_el0` is asked only for an access from EL0; False makes it Undefined (a trap to EL1).
+    other. `allowed_at_el0` is asked only for an access from EL0; False makes it a trap to EL1 (exception class 0x18).
     """
 
     name: str

@@ -34,85 +34,73 @@ class PmuRegister:
     read: Read | None
     write: Write | None
     el0: bool = True
+    """False where the encoding alone keeps EL0 out."""
+    allowed_at_el0: Callable[[bool], bool] | None = None
+    """As in `SystemRegister`."""
 
 
 def pmu_registers(vcpu: Owner, pmu: Pmu) -> Iterator[PmuRegister]:
     """All registers of the PMU of one vCPU."""
-    gate = _Gate(vcpu, pmu)
+    enabled = _allows(pmu, EN, EN)
     for name, op2, read, write in (
         ("PMCR_EL0", 0, pmu.read_pmcr, pmu.write_pmcr),
         ("PMCNTENSET_EL0", 1, pmu.read_enabled, pmu.enable),
         ("PMCNTENCLR_EL0", 2, pmu.read_enabled, pmu.disable),
         ("PMOVSCLR_EL0", 3, pmu.read_overflowed, pmu.clear_overflowed),
     ):
-        yield PmuRegister(name, (3, 3, 9, 12, op2), gate.read(EN, read), gate.write(EN, write))
-    yield PmuRegister("PMSWINC_EL0", (3, 3, 9, 12, 4), None, gate.write(SW | EN, pmu.increment))
-    select = gate.read(ER | EN, lambda: pmu.select), gate.write(ER | EN, pmu.write_select)
-    yield PmuRegister("PMSELR_EL0", (3, 3, 9, 12, 5), *select)
-    yield PmuRegister("PMCEID0_EL0", (3, 3, 9, 12, 6), gate.read(EN, lambda: pmu.read_pmceid(0)), None)
-    yield PmuRegister("PMCEID1_EL0", (3, 3, 9, 12, 7), gate.read(EN, lambda: pmu.read_pmceid(1)), None)
-    cycles = _counter(gate, pmu, lambda: CYCLE_COUNTER, CR | EN)
-    yield PmuRegister("PMCCNTR_EL0", (3, 3, 9, 13, 0), *cycles)
-    yield PmuRegister("PMXEVTYPER_EL0", (3, 3, 9, 13, 1), *_type(gate, pmu, lambda: pmu.select))
-    yield PmuRegister("PMXEVCNTR_EL0", (3, 3, 9, 13, 2), *_counter(gate, pmu, lambda: pmu.select, ER | EN))
-    yield PmuRegister("PMUSERENR_EL0", (3, 3, 9, 14, 0), lambda: pmu.userenr, gate.write(0, pmu.write_userenr))
-    overflow = gate.read(EN, pmu.read_overflowed), gate.write(EN, pmu.set_overflowed)
-    yield PmuRegister("PMOVSSET_EL0", (3, 3, 9, 14, 3), *overflow)
-    # Not for EL0, whatever PMUSERENR_EL0 says: the encoding alone keeps it out.
+        yield PmuRegister(name, (3, 3, 9, 12, op2), read, write, allowed_at_el0=enabled)
+    software = _allows(pmu, 0, SW | EN)
+    yield PmuRegister("PMSWINC_EL0", (3, 3, 9, 12, 4), None, pmu.increment, allowed_at_el0=software)
+    select = _allows(pmu, ER | EN, ER | EN)
+    yield PmuRegister("PMSELR_EL0", (3, 3, 9, 12, 5), lambda: pmu.select, pmu.write_select, allowed_at_el0=select)
+    yield PmuRegister("PMCEID0_EL0", (3, 3, 9, 12, 6), lambda: pmu.read_pmceid(0), None, allowed_at_el0=enabled)
+    yield PmuRegister("PMCEID1_EL0", (3, 3, 9, 12, 7), lambda: pmu.read_pmceid(1), None, allowed_at_el0=enabled)
+    cycles, counters = _allows(pmu, CR | EN, EN), _allows(pmu, ER | EN, EN)
+    yield PmuRegister("PMCCNTR_EL0", (3, 3, 9, 13, 0), *_counter(pmu, lambda: CYCLE_COUNTER), allowed_at_el0=cycles)
+    yield PmuRegister("PMXEVTYPER_EL0", (3, 3, 9, 13, 1), *_type(pmu, lambda: pmu.select), allowed_at_el0=enabled)
+    yield PmuRegister("PMXEVCNTR_EL0", (3, 3, 9, 13, 2), *_counter(pmu, lambda: pmu.select), allowed_at_el0=counters)
+    yield PmuRegister("PMUSERENR_EL0", (3, 3, 9, 14, 0), lambda: pmu.userenr, _at_el1(vcpu, pmu.write_userenr))
+    yield PmuRegister("PMOVSSET_EL0", (3, 3, 9, 14, 3), pmu.read_overflowed, pmu.set_overflowed, allowed_at_el0=enabled)
     interrupts = pmu.read_interrupting
     yield PmuRegister("PMINTENSET_EL1", (3, 0, 9, 14, 1), interrupts, pmu.enable_interrupts, el0=False)
     yield PmuRegister("PMINTENCLR_EL1", (3, 0, 9, 14, 2), interrupts, pmu.disable_interrupts, el0=False)
     yield PmuRegister("PMMIR_EL1", (3, 0, 9, 14, 6), lambda: 0, None, el0=False)
     for index in range(MAX_EVENT_COUNTERS):
-        place = index >> 3, index & 7
-        counter = _counter(gate, pmu, _constant(index), ER | EN)
-        yield PmuRegister(f"PMEVCNTR{index}_EL0", (3, 3, 14, 8 + place[0], place[1]), *counter)
-        yield PmuRegister(f"PMEVTYPER{index}_EL0", (3, 3, 14, 12 + place[0], place[1]), *_type(gate, pmu, _constant(index)))
-    yield PmuRegister("PMCCFILTR_EL0", (3, 3, 14, 15, 7), *_type(gate, pmu, lambda: CYCLE_COUNTER))
+        place, own = (index >> 3, index & 7), _constant(index)
+        counter = (3, 3, 14, 8 + place[0], place[1])
+        yield PmuRegister(f"PMEVCNTR{index}_EL0", counter, *_counter(pmu, own), allowed_at_el0=counters)
+        kind = (3, 3, 14, 12 + place[0], place[1])
+        yield PmuRegister(f"PMEVTYPER{index}_EL0", kind, *_type(pmu, own), allowed_at_el0=enabled)
+    yield PmuRegister("PMCCFILTR_EL0", (3, 3, 14, 15, 7), *_type(pmu, lambda: CYCLE_COUNTER), allowed_at_el0=enabled)
 
 
-class _Gate:
-    """PMUSERENR_EL0: lets an access from EL0 through if one of the bits is set that it needs."""
+def _allows(pmu: Pmu, read: int, write: int) -> Callable[[bool], bool]:
+    """An access from EL0 needs one of the bits of PMUSERENR_EL0 in `read` or in `write`."""
+    return lambda is_read: bool(pmu.userenr & (read if is_read else write))
 
-    def __init__(self, vcpu: Owner, pmu: Pmu) -> None:
-        self._vcpu, self._pmu = vcpu, pmu
 
-    def check(self, needs: int) -> None:
-        """Undefined for an access from EL0 that is not allowed."""
-        if not self._pmu.userenr & needs and self._vcpu.current_el() == 0:
+def _at_el1(vcpu: Owner, write: Write) -> Write:
+    """`write`, Undefined from EL0."""
+
+    def checked(value: int) -> None:
+        if vcpu.current_el() == 0:
             raise Undefined
+        write(value)
 
-    def read(self, needs: int, read: Read) -> Read:
-        """`read`, from EL0 only with one of `needs`."""
-
-        def gated() -> int:
-            self.check(needs)
-            return read()
-
-        return gated
-
-    def write(self, needs: int, write: Write) -> Write:
-        """`write`, from EL0 only with one of `needs`."""
-
-        def gated(value: int) -> None:
-            self.check(needs)
-            write(value)
-
-        return gated
+    return checked
 
 
-def _counter(gate: _Gate, pmu: Pmu, index: Callable[[], int], needs: int) -> tuple[Read, Write]:
-    """A counter that EL0 may read with one of `needs` and write with EN alone."""
+def _counter(pmu: Pmu, index: Callable[[], int]) -> tuple[Read, Write]:
     return (
-        gate.read(needs, lambda: pmu.read_counter(_existing(pmu, index()))),
-        gate.write(EN, lambda value: pmu.write_counter(_existing(pmu, index()), value)),
+        lambda: pmu.read_counter(_existing(pmu, index())),
+        lambda value: pmu.write_counter(_existing(pmu, index()), value),
     )
 
 
-def _type(gate: _Gate, pmu: Pmu, index: Callable[[], int]) -> tuple[Read, Write]:
+def _type(pmu: Pmu, index: Callable[[], int]) -> tuple[Read, Write]:
     return (
-        gate.read(EN, lambda: pmu.read_type(_existing(pmu, index()))),
-        gate.write(EN, lambda value: pmu.write_type(_existing(pmu, index()), value)),
+        lambda: pmu.read_type(_existing(pmu, index())),
+        lambda value: pmu.write_type(_existing(pmu, index()), value),
     )
 
 

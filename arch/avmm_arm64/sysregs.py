@@ -16,6 +16,7 @@ from avmm_arm64.timer import Timer, VcpuTimers
 Encoding = tuple[int, int, int, int, int]
 Read = Callable[[], int]
 Write = Callable[[int], None]
+Allowed = Callable[[bool], bool]
 
 # CNTKCTL_EL1 (Arm ARM D13.11.15): what EL0 may reach.
 EL0PCTEN, EL0VCTEN, EL0VTEN, EL0PTEN = 1 << 0, 1 << 1, 1 << 8, 1 << 9
@@ -73,11 +74,25 @@ class _Table:
         self.registers: list[SystemRegister] = []
 
     def add(
-        self, name: str, encoding: Encoding, read: Read | None = None, write: Write | None = None, *, el0: bool = False
+        self,
+        name: str,
+        encoding: Encoding,
+        read: Read | None = None,
+        write: Write | None = None,
+        *,
+        el0: bool = False,
+        allowed_at_el0: Allowed | None = None,
     ) -> None:
-        locked_read = None if read is None else self._locked_read(read)
-        locked_write = None if write is None else self._locked_write(write)
-        self.registers.append(SystemRegister(name, encoding, locked_read, locked_write, el0=el0))
+        self.registers.append(
+            SystemRegister(
+                name,
+                encoding,
+                None if read is None else self._locked_read(read),
+                None if write is None else self._locked_write(write),
+                el0=el0,
+                allowed_at_el0=None if allowed_at_el0 is None else self._counted(allowed_at_el0),
+            )
+        )
 
     def constant(self, name: str, encoding: Encoding, value: int, write: Write | None = None) -> None:
         self.registers.append(SystemRegister(name, encoding, None, write, constant=value))
@@ -102,6 +117,16 @@ class _Table:
 
         return locked
 
+    def _counted(self, allowed_at_el0: Allowed) -> Allowed:
+        exits = self._exits
+
+        def counted(is_read: bool) -> bool:
+            allowed = allowed_at_el0(is_read)
+            exits[ExitReason.SYSTEM_REGISTER] += not allowed
+            return allowed
+
+        return counted
+
 
 def system_registers(vcpu: Owner, cpu: str, gic: Gic | GicV2, lock: DeviceLock) -> list[SystemRegister]:
     """All registers of one vCPU of model `cpu`. With a GICv2 there is no GIC among them."""
@@ -119,7 +144,14 @@ def system_registers(vcpu: Owner, cpu: str, gic: Gic | GicV2, lock: DeviceLock) 
         if vcpu.pmu is None:
             absent[register.name] = register.encoding
         else:
-            table.add(register.name, register.encoding, register.read, register.write, el0=register.el0)
+            table.add(
+                register.name,
+                register.encoding,
+                register.read,
+                register.write,
+                el0=register.el0,
+                allowed_at_el0=register.allowed_at_el0,
+            )
     for name, encoding in absent.items():
         table.add(name, encoding, *_absent(vcpu, name), el0=encoding[1] == 3)
     return table.registers
@@ -170,39 +202,32 @@ def _add_timers(table: _Table, vcpu: Owner) -> None:
     """CNTFRQ_EL0, CNTKCTL_EL1 and the timers' registers (Arm ARM D13.11). The counters themselves are the engine's."""
     timers = vcpu.timers
 
-    def read_frequency() -> int:
-        _gate(vcpu, EL0PCTEN | EL0VCTEN)
-        return COUNTER_HZ
-
     def write_cntkctl(value: int) -> None:
         vcpu.cntkctl = value & CNTKCTL_MASK
 
-    table.add("CNTFRQ_EL0", (3, 3, 14, 0, 0), read_frequency, el0=True)
+    table.add("CNTFRQ_EL0", (3, 3, 14, 0, 0), lambda: COUNTER_HZ, el0=True, allowed_at_el0=_gate(vcpu, EL0PCTEN | EL0VCTEN))
     table.add("CNTKCTL_EL1", (3, 0, 14, 1, 0), lambda: vcpu.cntkctl, write_cntkctl)
     for letter, crm, timer, gate in (("P", 2, timers.physical, EL0PTEN), ("V", 3, timers.virtual, EL0VTEN)):
-        for name, op2, read, write in _timer_handlers(vcpu, timer, gate):
-            table.add(f"CNT{letter}_{name}_EL0", (3, 3, 14, crm, op2), read, write, el0=True)
+        allowed = _gate(vcpu, gate)
+        for name, op2, read, write in _timer_handlers(timers, timer):
+            table.add(f"CNT{letter}_{name}_EL0", (3, 3, 14, crm, op2), read, write, el0=True, allowed_at_el0=allowed)
 
 
-def _timer_handlers(vcpu: Owner, timer: Timer, gate: int) -> list[tuple[str, int, Read, Write]]:
-    timers = vcpu.timers
-
+def _timer_handlers(timers: VcpuTimers, timer: Timer) -> list[tuple[str, int, Read, Write]]:
     def reader(read: Read) -> Read:
-        def gated() -> int:
-            _gate(vcpu, gate)
+        def updated() -> int:
             # What is due by now has its line high before the guest sees that it is due.
             timers.update_due()
             return read()
 
-        return gated
+        return updated
 
     def writer(write: Write) -> Write:
-        def gated(value: int) -> None:
-            _gate(vcpu, gate)
+        def updating(value: int) -> None:
             write(value)
             timers.update()
 
-        return gated
+        return updating
 
     return [
         ("TVAL", 0, reader(timer.read_tval), writer(timer.write_tval)),
@@ -211,7 +236,6 @@ def _timer_handlers(vcpu: Owner, timer: Timer, gate: int) -> list[tuple[str, int
     ]
 
 
-def _gate(vcpu: Owner, allowed: int) -> None:
-    """Undefined for an access from EL0 that CNTKCTL_EL1 does not allow."""
-    if not vcpu.cntkctl & allowed and vcpu.current_el() == 0:
-        raise Undefined
+def _gate(vcpu: Owner, bits: int) -> Allowed:
+    """EL0 is let through when one of `bits` is set in CNTKCTL_EL1."""
+    return lambda is_read: bool(vcpu.cntkctl & bits)

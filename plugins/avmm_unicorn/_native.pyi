@@ -55,6 +55,7 @@ class Vcpu:
         write: Callable[[int], None] | None,
         constant: int | None,
         el0: bool,
+        allowed_at_el0: Callable[[bool], bool] | None,
     ) -> None: ...
     def define_counter(
         self,

@@ -30,7 +30,15 @@ class UnicornVcpu(Vcpu):
         super().__init__(machine, index, traps)
         # Before the first instruction is translated: translations hold on to the definitions.
         for register in registers:
-            self.define_register(register.name, register.encoding, register.read, register.write, register.constant, register.el0)
+            self.define_register(
+                register.name,
+                register.encoding,
+                register.read,
+                register.write,
+                register.constant,
+                register.el0,
+                register.allowed_at_el0,
+            )
         for counter in counters:
             self.define_counter(
                 counter.name,

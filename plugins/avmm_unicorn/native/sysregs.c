@@ -93,6 +93,18 @@ static int counter_access(void *env, const RegInfo *info, _Bool is_read)
     return allowed ? CP_ACCESS_OK : CP_ACCESS_TRAP;
 }
 
+static int register_access(void *env, const RegInfo *info, _Bool is_read)
+{
+    SystemRegister *reg = info->opaque;
+    PyObject *arguments[] = {is_read ? Py_True : Py_False};
+    uint64_t allowed = 0;
+    if (FIELD(uint32_t, env, ENV_PSTATE) >> 2 & 3) {
+        return CP_ACCESS_OK;
+    }
+    settle(reg->vcpu, avmm_call_traps(reg->vcpu, reg->allowed_at_el0, arguments, 1, &allowed));
+    return allowed ? CP_ACCESS_OK : CP_ACCESS_TRAP;
+}
+
 static SystemRegister *new_register(Vcpu *vcpu, const char *name)
 {
     SystemRegister *reg = PyMem_RawCalloc(1, sizeof *reg);
@@ -129,15 +141,15 @@ static int define(Vcpu *vcpu, RegInfo *info, const int encoding[5], SystemRegist
     return 0;
 }
 
-/* define_register(name, (op0, op1, CRn, CRm, op2), read, write, constant, el0) */
+/* define_register(name, (op0, op1, CRn, CRm, op2), read, write, constant, el0, allowed_at_el0) */
 PyObject *avmm_define_register(Vcpu *vcpu, PyObject *arguments, PyObject *keywords)
 {
-    static char *names[] = {"name", "encoding", "read", "write", "constant", "el0", NULL};
+    static char *names[] = {"name", "encoding", "read", "write", "constant", "el0", "allowed_at_el0", NULL};
     const char *name;
     int e[5], el0;
-    PyObject *read, *write, *constant;
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "s(iiiii)OOOp", names, &name, &e[0], &e[1], &e[2], &e[3], &e[4],
-                                     &read, &write, &constant, &el0)) {
+    PyObject *read, *write, *constant, *allowed;
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "s(iiiii)OOOpO", names, &name, &e[0], &e[1], &e[2], &e[3], &e[4],
+                                     &read, &write, &constant, &el0, &allowed)) {
         return NULL;
     }
     SystemRegister *reg = new_register(vcpu, name);
@@ -147,6 +159,8 @@ PyObject *avmm_define_register(Vcpu *vcpu, PyObject *arguments, PyObject *keywor
     RegInfo info = {.type = CP_NO_RAW | CP_OVERRIDE | CP_RAISES_EXC | CP_IO};
     reg->read = keep(read);
     reg->write = keep(write);
+    reg->allowed_at_el0 = keep(allowed);
+    info.accessfn = reg->allowed_at_el0 != NULL ? register_access : NULL;
     if (constant != Py_None) {
         reg->constant = PyLong_AsUnsignedLongLongMask(constant);
         if (PyErr_Occurred()) {

@@ -53,6 +53,9 @@ def allowed(machine: FakeMachine, name: str, *, write: bool) -> bool:
     handler = register.write if write else register.read
     if handler is None:
         return False
+    asked = register.allowed_at_el0
+    if asked is not None and machine.engines[0].registers["pstate"] == EL0 and not asked(not write):
+        return False
     try:
         if register.write is not None and write:
             register.write(0)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from avmm.clock import VirtualClock
-from avmm.plugin import DeviceLock, TimerHandle, Undefined
+from avmm.plugin import DeviceLock, ExitReason, TimerHandle
 from avmm_arm64.timer import SystemCounter, Timer, TimerPpis, VcpuTimers
-from tests.unit.arm64.fakes import EL0, FakeMachine
+from tests.unit.arm64.fakes import FakeMachine
 
 HZ = 62_500_000
 NS_PER_TICK = 16
@@ -273,16 +273,24 @@ class TestRegistersOfAVcpu:
         ],
     )
     def test_cntkctl_gates_el0(self, machine: FakeMachine, name: str, bit: int) -> None:
-        machine.mrs(0, name)
-        machine.engines[0].registers["pstate"] = EL0
-        assert machine.register(0, name).el0
-        with pytest.raises(Undefined):
-            machine.mrs(0, name)
-        machine.msr(0, "CNTKCTL_EL1", bit)
-        machine.mrs(0, name)
-        machine.msr(0, "CNTKCTL_EL1", 0x3FF & ~bit & ~0b11)
-        with pytest.raises(Undefined):
-            machine.mrs(0, name)
+        register = machine.register(0, name)
+        allowed = register.allowed_at_el0
+        assert register.el0
+        assert allowed is not None
+        for is_read in (True, False):
+            machine.msr(0, "CNTKCTL_EL1", 0)
+            assert not allowed(is_read)
+            machine.msr(0, "CNTKCTL_EL1", bit)
+            assert allowed(is_read)
+            machine.msr(0, "CNTKCTL_EL1", 0x3FF & ~bit & ~0b11)
+            assert not allowed(is_read)
+
+    def test_an_access_that_el0_is_refused_is_counted(self, machine: FakeMachine) -> None:
+        allowed = machine.register(0, "CNTV_CTL_EL0").allowed_at_el0
+        assert allowed is not None
+        is_read = True
+        assert not allowed(is_read)
+        assert machine.parts[0].exits_by_reason[ExitReason.SYSTEM_REGISTER] == 1
 
     @pytest.mark.parametrize(("name", "bit"), [("CNTPCT_EL0", 1 << 0), ("CNTVCT_EL0", 1 << 1)])
     def test_cntkctl_gates_the_counters(self, machine: FakeMachine, name: str, bit: int) -> None:

@@ -192,6 +192,15 @@ EL0_READ_REGISTER = (
     0xD4000001,  # svc #0
 )
 
+# Drop to EL0 at the address in x1 and write x2 to S3_3_C15_C2_0 there.
+EL0_WRITE_REGISTER = (
+    0xD5184021,  # msr elr_el1, x1
+    0xD518401F,  # msr spsr_el1, xzr
+    0xD69F03E0,  # eret
+    0xD51BF202,  # msr s3_3_c15_c2_0, x2
+    0xD4000001,  # svc #0
+)
+
 # Drop to EL0 at the address in x1 and read CNTVCT_EL0 there.
 EL0_COUNTER = (
     0xD5184021,  # msr elr_el1, x1

@@ -114,6 +114,46 @@ def test_el0_reaches_the_handler_only_where_it_may(el0: bool) -> None:
         assert guest.registers("x2", "elr_el1") == ((77, CODE + 20) if el0 else (0, CODE + 12))
 
 
+@pytest.mark.parametrize("is_read", [True, False])
+@pytest.mark.parametrize("allowed", [True, False])
+def test_what_el0_is_refused_traps_to_el1(allowed: bool, is_read: bool) -> None:
+    asked: list[bool] = []
+    written: list[int] = []
+
+    def allow(read: bool) -> bool:
+        asked.append(read)
+        return allowed
+
+    definition = SystemRegister("S3_3_C15_C2_0", REGISTER, lambda: 77, written.append, el0=True, allowed_at_el0=allow)
+    with Guest(registers=[definition]) as guest:
+        guest.start(programs.READ_REGISTER, x2=5)
+        assert guest.vcpu.enter(DEADLINE) is HALTED
+        assert not asked, "EL1 needs no permission"
+        access = programs.EL0_READ_REGISTER if is_read else programs.EL0_WRITE_REGISTER
+        guest.load(FUNCTION, access)
+        guest.go(FUNCTION, x1=FUNCTION + 12, x2=9)
+        assert guest.vcpu.enter(DEADLINE) is HALTED
+        assert asked == [is_read]
+        trapped = 0x18 << 26 | 1 << 25 | 3 << 20 | 3 << 14 | 15 << 10 | 2 << 5 | 2 << 1 | is_read
+        supervisor_call = 0x15 << 26 | 1 << 25
+        assert guest.registers("esr_el1", "elr_el1") == (
+            (supervisor_call, FUNCTION + 20) if allowed else (trapped, FUNCTION + 12)
+        )
+        assert written == ([9] if allowed and not is_read else [])
+
+
+def test_a_question_for_el0_that_fails_ends_the_entry() -> None:
+    def fail_to_say(is_read: bool) -> bool:
+        raise ZeroDivisionError
+
+    definition = SystemRegister("S3_3_C15_C2_0", REGISTER, lambda: 77, el0=True, allowed_at_el0=fail_to_say)
+    with Guest(registers=[definition]) as guest:
+        guest.start(programs.EL0_READ_REGISTER, x1=CODE + 12)
+        with pytest.raises(ZeroDivisionError):
+            guest.vcpu.enter(DEADLINE)
+        assert guest.registers("pc") == (CODE + 12,)
+
+
 def test_identification_registers_are_each_vcpus_own() -> None:
     mpidr = SystemRegister("MPIDR_EL1", (3, 0, 0, 0, 5), constant=0x8000_0003)
     midr = SystemRegister("MIDR_EL1", (3, 0, 0, 0, 0), constant=0x410F_D034)
