@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHIM := $(wildcard plugins/avmm_unicorn/native/*.[ch])
 
-.PHONY: run run-linux watch test lint bench mutants clean
+.PHONY: run run-linux watch test lint bench bench-linux mutants clean
 
 run: $(VENV)/.run
 	$(BIN)/avmm run --kernel examples/guests/images/smp.img --smp 4 --memory 128M --stats
@@ -41,6 +41,10 @@ test: $(VENV)/.test
 
 bench: $(VENV)/.test
 	$(BIN)/python -m tests.benchmarks
+
+# Beside QEMU's emulator on Debian's kernel; `make bench-linux PARTS="boot compute"` for some of it.
+bench-linux: $(VENV)/.test
+	$(BIN)/python -m tests.benchmarks.linux $(PARTS)
 
 mutants: $(VENV)/.test
 	$(BIN)/python -m tests.mutants

@@ -15,6 +15,15 @@ class Row:
     ratio: float | None = None
     goal: str = ""
     met: bool | None = None
+    spread: tuple[float, float] | None = None
+    """The least and the greatest of the ratios, where `ratio` is a median."""
+
+    @property
+    def ratios(self) -> str:
+        """The ratio, and its spread where there is one."""
+        if self.ratio is None:
+            return ""
+        return f"{self.ratio:.2f}" + (f" ({self.spread[0]:.2f} to {self.spread[1]:.2f})" if self.spread else "")
 
 
 def at_most(what: str, measured: float, peer: float, limit: float, unit: str, peer_name: str, digits: int = 2) -> Row:
@@ -39,7 +48,7 @@ def render(rows: list[Row]) -> str:
             row.what,
             row.measured,
             row.against,
-            "" if row.ratio is None else f"{row.ratio:.2f}",
+            row.ratios,
             row.goal,
             "" if row.met is None else "met" if row.met else "MISSED",
         )

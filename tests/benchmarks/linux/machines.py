@@ -1,0 +1,30 @@
+"""How each is told to run the guest: the same kernel, initramfs, command line, memory and CPU."""
+
+from __future__ import annotations
+
+import sys
+from typing import Literal
+
+from tests.benchmarks.linux.guest import Guest
+
+QEMU = "qemu-system-aarch64"
+Threads = Literal["single", "multi"]
+QUIET = "quiet"
+# Without it QEMU's machine, which offers a seed, runs a kernel that moves itself and keeps page tables apart; avmm's has none.
+COMMON = "console=ttyAMA0 nokaslr"
+
+
+def on_avmm(guest: Guest, vcpus: int, append: str, *options: str) -> list[str]:
+    """The command that runs it on avmm."""
+    files = ["--kernel", str(guest.kernel), "--initrd", str(guest.initrd), "--memory", "512M"]
+    run = [sys.executable, "-m", "avmm.cli", "run", *files, "--smp", str(vcpus)]
+    return [*run, "--append", f"{COMMON} {append}", *options]
+
+
+def on_qemu(guest: Guest, vcpus: int, append: str, *options: str, threads: Threads = "multi") -> list[str]:
+    """The command that runs it on QEMU's emulator; its vCPUs on a thread each, or all on one."""
+    machine = ["-M", "virt,gic-version=3", "-accel", f"tcg,thread={threads}", "-cpu", "cortex-a57", "-m", "512M"]
+    files = ["-kernel", str(guest.kernel), "-initrd", str(guest.initrd)]
+    # No more devices than avmm's machine has.
+    devices = ["-nodefaults", "-serial", "stdio", "-display", "none", "-no-reboot", "-global", "virtio-mmio.force-legacy=false"]
+    return [QEMU, *machine, *files, *devices, "-smp", str(vcpus), "-append", f"{COMMON} {append}", *options]
