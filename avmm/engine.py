@@ -224,10 +224,17 @@ class Engine(Protocol):
     """True when `enter(budget=N)` executes N instructions exactly; else up to the end of the block."""
 
     def map_memory(self, slot: MemorySlot) -> None:
-        """Let the guest see `slot`. Called with every vCPU outside."""
+        """Let the guest see `slot`; stores to a read-only one trap (`Traps.mmio_write`). Called with every vCPU outside."""
 
     def unmap_memory(self, slot: MemorySlot) -> None:
         """Take `slot` away from the guest. Called with every vCPU outside."""
+
+    def trap_reads(self, slot: MemorySlot, on: bool) -> None:
+        """Have loads from the read-only `slot` trap as its stores do, or (at first) read the memory itself. Any thread.
+
+        Whoever calls it inside a vCPU's entry changes that vCPU's next load. Any other vCPU may go on as before until its
+        `flush_tlb`. Instructions cannot be fetched from a slot whose reads trap: that is an external abort.
+        """
 
     def create_vcpu(
         self, index: int, traps: Traps, registers: Sequence[SystemRegister], counters: Sequence[Counter]

@@ -308,6 +308,11 @@ class ScriptedEngine:
     def unmap_memory(self, slot: MemorySlot) -> None:
         self.memory.remove(slot)
 
+    def trap_reads(self, slot: MemorySlot, on: bool) -> None:
+        """Nothing to be done: a script's accesses all trap."""
+        assert slot in self.memory, "only mapped memory traps"
+        assert slot.read_only, "only reads of read-only memory trap"
+
     def create_vcpu(
         self, index: int, traps: Traps, registers: Sequence[SystemRegister], counters: Sequence[Counter]
     ) -> ScriptedVcpu:

@@ -42,6 +42,9 @@ class UnicornEngine:
     def unmap_memory(self, slot: MemorySlot) -> None:
         self._machine.unmap(slot.address)
 
+    def trap_reads(self, slot: MemorySlot, on: bool) -> None:
+        self._machine.trap_reads(slot.address, on)
+
     def create_vcpu(
         self, index: int, traps: Traps, registers: Sequence[SystemRegister], counters: Sequence[Counter]
     ) -> VcpuEngine:

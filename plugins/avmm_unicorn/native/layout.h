@@ -100,7 +100,6 @@
 #define TLB_INVALID 0x200
 #define TLB_NOTDIRTY 0x100
 #define TLB_MMIO 0x80
-#define TLB_DISCARD_WRITE 0x10
 
 typedef struct {
     uint64_t addr_read, addr_write, addr_code, paddr;

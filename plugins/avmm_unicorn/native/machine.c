@@ -94,6 +94,27 @@ static PyObject *unmap(Machine *machine, PyObject *argument)
     return NULL;
 }
 
+/* trap_reads(address, on) */
+static PyObject *trap_reads(Machine *machine, PyObject *arguments)
+{
+    unsigned long long address;
+    int on;
+    if (!PyArg_ParseTuple(arguments, "Kp", &address, &on)) {
+        return NULL;
+    }
+    for (int i = 0; i < machine->slot_count; i++) {
+        Slot *slot = &machine->slots[i];
+        if (slot->address == address && slot->read_only) {
+            slot->reads_trapped = on;
+            for (int j = 0; j < machine->vcpu_count; j++) {
+                avmm_set_view(machine->vcpus[j], slot);
+            }
+            Py_RETURN_NONE;
+        }
+    }
+    return PyErr_Format(PyExc_KeyError, "no read-only memory slot at %p", (void *)address);
+}
+
 static PyObject *close_method(Machine *machine, PyObject *unused)
 {
     (void)unused;
@@ -118,6 +139,7 @@ static void dealloc(Machine *machine)
 static PyMethodDef methods[] = {
     {"map", (PyCFunction)(void (*)(void))map, METH_VARARGS | METH_KEYWORDS, NULL},
     {"unmap", (PyCFunction)unmap, METH_O, NULL},
+    {"trap_reads", (PyCFunction)trap_reads, METH_VARARGS, NULL},
     {"close", (PyCFunction)close_method, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -34,8 +34,7 @@ static uint64_t *page_of(const SlotView *view, uint64_t ram_address)
 static void mark_entry(TlbEntry *entry, uintptr_t host_page, bool not_dirty)
 {
     uint64_t write = entry->addr_write;
-    if (write == UINT64_MAX || (write & (TLB_INVALID | TLB_MMIO | TLB_DISCARD_WRITE))
-        || (write & PAGE_MASK) + entry->addend != host_page) {
+    if (write == UINT64_MAX || (write & (TLB_INVALID | TLB_MMIO)) || (write & PAGE_MASK) + entry->addend != host_page) {
         return;
     }
     entry->addr_write = not_dirty ? write | TLB_NOTDIRTY : write & ~(uint64_t)TLB_NOTDIRTY;
@@ -151,6 +150,29 @@ static void fetch_abort(Vcpu *vcpu, uint64_t address, uint64_t physical, int mod
     lib.transaction_failed(vcpu->cpu, physical, address, 4, MMU_INST_FETCH, mode, 0, MEMTX_DECODE_ERROR, host_pc);
 }
 
+static bool is_memory(const TlbEntry *entry)
+{
+    uint64_t any = entry->addr_read != UINT64_MAX ? entry->addr_read : entry->addr_code;
+    return !(any & TLB_MMIO); /* which UINT64_MAX has */
+}
+
+/* Nobody writes to a read-only slot, and while its reads are trapped nobody reads it: that is I/O. */
+static void lead_to_traps(const SlotView *view, TlbEntry *entry, IoTlbEntry *io, uint64_t page, uint64_t ram_address)
+{
+    bool reads_trapped = atomic_load(&view->reads_trapped);
+    if (entry->addr_write != UINT64_MAX) {
+        entry->addr_write = (entry->addr_write & ~(uint64_t)TLB_NOTDIRTY) | TLB_MMIO;
+    }
+    if (reads_trapped && entry->addr_read != UINT64_MAX) {
+        entry->addr_read |= TLB_MMIO;
+    }
+    if (reads_trapped && entry->addr_code != UINT64_MAX) {
+        entry->addr_code |= TLB_MMIO;
+    }
+    /* An I/O access finds its guest physical address here, and in the low bits its section: no matter which. */
+    io->addr = ram_address - view->ram_offset + view->address - page;
+}
+
 bool avmm_tlb_fill(void *cpu, uint64_t address, int size, int access, int mode, bool probe, uintptr_t host_pc)
 {
     Vcpu *vcpu = vcpu_of(cpu);
@@ -165,14 +187,14 @@ bool avmm_tlb_fill(void *cpu, uint64_t address, int size, int access, int mode, 
     size_t index;
     uint64_t page = address & PAGE_MASK;
     TlbEntry *entry = entry_of(vcpu, mode, page, &index);
-    if (entry->addr_write == (page | TLB_NOTDIRTY)) {
-        /* To memory: the library says so of all of it. */
+    if (entry->addr_write == (page | TLB_NOTDIRTY) || (vcpu->read_only_views != 0 && is_memory(entry))) {
+        /* To memory: the library says so of all of it that can be written. */
         IoTlbEntry *io = FIELD(IoTlbEntry *, tlb_of(vcpu) + TLB_DESC + mode * TLB_DESC_SIZE, TLB_DESC_IOTLB) + index;
         uint64_t ram_address = (io->addr & PAGE_MASK) + page;
         SlotView *view = view_of_ram(vcpu, ram_address);
         if (view != NULL && view->read_only) {
-            entry->addr_write = page | TLB_DISCARD_WRITE;
-        } else if (view != NULL) {
+            lead_to_traps(view, entry, io, page, ram_address);
+        } else if (view != NULL && entry->addr_write != UINT64_MAX) {
             note_writer(page_of(view, ram_address), page, mode);
             if (!(*page_of(view, ram_address) & PAGE_CODE)) {
                 entry->addr_write = page;
@@ -207,12 +229,27 @@ int avmm_map_view(Vcpu *vcpu, const Slot *slot)
         view->size = slot->size;
         view->host = slot->buffer.buf;
         view->read_only = slot->read_only;
+        view->reads_trapped = slot->reads_trapped;
+        vcpu->read_only_views += slot->read_only;
         view->pages = PyMem_RawCalloc(slot->size >> PAGE_BITS, sizeof *view->pages);
         vcpu->view_count++;
     }
     FIELD(void *, vcpu->uc, UC_MEMORY_MAPPING) = mapping;
     lib.tlb_flush(vcpu->cpu);
     return error;
+}
+
+/* `slot` is known already; reads of it may be trapped now, or not any more. */
+void avmm_set_view(Vcpu *vcpu, const Slot *slot)
+{
+    for (int i = 0; i < vcpu->view_count; i++) {
+        if (vcpu->views[i].address == slot->address) {
+            atomic_store(&vcpu->views[i].reads_trapped, slot->reads_trapped);
+        }
+    }
+    if (vcpu == avmm_executing) {
+        lib.tlb_flush(vcpu->cpu);
+    }
 }
 
 void avmm_unmap_view(Vcpu *vcpu, const Slot *slot)
@@ -226,6 +263,7 @@ void avmm_unmap_view(Vcpu *vcpu, const Slot *slot)
             FIELD(void *, vcpu->uc, UC_MEMORY_MAPPING) = mapping;
             lib.tlb_flush(vcpu->cpu);
             PyMem_RawFree(vcpu->views[i].pages);
+            vcpu->read_only_views -= vcpu->views[i].read_only;
             vcpu->views[i] = vcpu->views[--vcpu->view_count];
             return;
         }

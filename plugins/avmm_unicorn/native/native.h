@@ -21,7 +21,7 @@
 typedef struct {
     uint64_t address, size;
     Py_buffer buffer;
-    bool read_only;
+    bool read_only, reads_trapped;
 } Slot;
 
 struct Vcpu;
@@ -43,6 +43,7 @@ typedef struct {
     uint64_t address, size, ram_offset;
     char *host;
     bool read_only;
+    _Atomic bool reads_trapped; /* any thread */
     uint64_t *pages; /* one a page: the PAGE_ bits below, and where in the TLB stores to it go through */
 } SlotView;
 
@@ -117,7 +118,7 @@ typedef struct Vcpu {
     uint64_t counter_start, budget_left, left_at_exception, instructions;
     bool budget_on, budget_hit;
     SlotView views[MAX_SLOTS];
-    int view_count;
+    int view_count, read_only_views;
     Events events;
     SystemRegister *registers;
     Watchpoint *watchpoints[MAX_WATCHPOINTS];
@@ -201,6 +202,7 @@ void avmm_tlb_set_dirty(void *cpu, uint64_t address);
 void *avmm_memory_mapping(void *uc, uint64_t address);
 int avmm_map_view(Vcpu *vcpu, const Slot *slot);
 void avmm_unmap_view(Vcpu *vcpu, const Slot *slot);
+void avmm_set_view(Vcpu *vcpu, const Slot *slot);
 void avmm_forget_code(Vcpu *vcpu);
 
 /* broadcast.c */

@@ -527,3 +527,13 @@ WATCH = (
     0xD2800025,  # mov x5, #1
     0xD503207F,  # wfi
 )
+
+# Load from the address in x1, store x2 there and load again, store x3 there and load again; all in one block.
+STORE_LOAD_TWICE = (
+    0xF9400024,  # ldr x4, [x1]
+    0xF9000022,  # str x2, [x1]
+    0xF9400025,  # ldr x5, [x1]
+    0xF9000023,  # str x3, [x1]
+    0xF9400026,  # ldr x6, [x1]
+    0xD503207F,  # wfi
+)
