@@ -105,6 +105,8 @@ class ArchVcpu(ABC):
     counters: Sequence[Counter]
     attribute_groups: AttributeGroups = {}
     """The names of this vCPU's device attributes."""
+    register_names: Sequence[str] = ()
+    """The registers that its engine reads and writes by name, in the order in which one looks at them."""
 
     @abstractmethod
     def attach(self, engine: VcpuEngine) -> None:
@@ -170,6 +172,8 @@ class Arch(ABC):
     """The ELF e_machine of its guests (183 for AArch64)."""
     image_base: int
     """Where flat images are loaded: guest physical address, before any offset the image asks for."""
+    irq_inputs: int = 0
+    """How many shared inputs `irq_chip` has."""
 
     @abstractmethod
     def memory_slots(self) -> Sequence[MemorySlot]:

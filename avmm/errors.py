@@ -33,6 +33,10 @@ class LifecycleError(AvmmError):
     """An operation that the VM's state does not allow."""
 
 
+class NotThere(AvmmError):
+    """Something that was named and does not exist: a vCPU, a register, an interrupt input, an address."""
+
+
 class PluginError(AvmmError):
     """A plugin that could not be found, imported or built, or that raised while the guest ran."""
 

@@ -22,6 +22,7 @@ from avmm.lock import DeviceLock
 if TYPE_CHECKING:
     from avmm.arch import Arch
     from avmm.slot import Slot
+    from avmm.steering import SteeredVm
     from avmm.vcpu.vcpu import Vcpu
 
 BUCKETS = 32
@@ -201,12 +202,15 @@ class ObservedVm(Protocol):
 
 
 class Instrument(Protocol):
-    """Something that watches VMs: an exporter, a tracer."""
+    """Something that watches VMs, or steers them: an exporter, a tracer, a control server.
 
-    async def start(self, vm: ObservedVm) -> None:
+    One that only watches declares that it takes an `ObservedVm`.
+    """
+
+    async def start(self, vm: SteeredVm) -> None:
         """Begin to watch `vm`. Called on the event loop, before its guest first runs."""
 
-    async def stop(self, vm: ObservedVm) -> None:
+    async def stop(self, vm: SteeredVm) -> None:
         """Watch `vm` no more: it is over. Its last figures may be read until this returns."""
 
 

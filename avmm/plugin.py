@@ -33,7 +33,17 @@ from avmm.engine import (
     event_bit,
     event_index,
 )
-from avmm.errors import ConfigError, EngineError, LoadError, NotApplicable, OperationRefused, PluginError
+from avmm.errors import (
+    AvmmError,
+    ConfigError,
+    EngineError,
+    LifecycleError,
+    LoadError,
+    NotApplicable,
+    NotThere,
+    OperationRefused,
+    PluginError,
+)
 from avmm.exits import (
     BUDGET_EXHAUSTED,
     HALTED,
@@ -66,6 +76,7 @@ from avmm.lifecycle import State
 from avmm.lock import DeviceLock
 from avmm.memory import GuestMemory, MemorySlot
 from avmm.snapshot import DeviceSnapshot, VcpuSnapshot, VmSnapshot, take_snapshot
+from avmm.steering import MAX_STEP, SteeredVm, Steering, StepResult
 from avmm.userspace import Leave, UserspaceVm
 from avmm.vcpu.acks import Acknowledgements
 from avmm.vcpu.mode import TraceHook, Tracepoint, VcpuMode
@@ -80,6 +91,7 @@ __all__ = [
     "BUDGET_EXHAUSTED",
     "HALTED",
     "KICKED",
+    "MAX_STEP",
     "NO_ACTION",
     "NO_WAKEUP",
     "WAIT",
@@ -92,6 +104,7 @@ __all__ = [
     "AttributeGroup",
     "AttributeGroups",
     "AttributeValue",
+    "AvmmError",
     "BootImage",
     "BudgetExhausted",
     "Bus",
@@ -136,10 +149,12 @@ __all__ = [
     "KickAction",
     "Kicked",
     "Leave",
+    "LifecycleError",
     "LineView",
     "LoadError",
     "MemorySlot",
     "NotApplicable",
+    "NotThere",
     "ObservedVm",
     "OperationRefused",
     "PluginError",
@@ -147,6 +162,9 @@ __all__ = [
     "Region",
     "Request",
     "State",
+    "SteeredVm",
+    "Steering",
+    "StepResult",
     "SystemEvent",
     "SystemRegister",
     "TimerHandle",

@@ -27,6 +27,7 @@ from avmm.lock import DeviceLock
 from avmm.log import get_logger
 from avmm.memory import GuestMemory, MemorySlot
 from avmm.slot import Slot
+from avmm.steering import Steering
 from avmm.vcpu.acks import Acknowledgements
 from avmm.vcpu.kicker import make_vcpus_request
 from avmm.vcpu.requests import Request
@@ -62,6 +63,7 @@ class Vm:
         self._vcpus: list[Vcpu] = []
         self.guest_faults: dict[str, int] = {}
         self.halt: Halt | None = None
+        self.steering = Steering(self)
         self.remote_tlb_flush_requests = 0
         """Calls of `flush_remote_tlbs()`."""
         self.remote_tlb_flush = 0

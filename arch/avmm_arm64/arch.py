@@ -57,6 +57,7 @@ class Arm64(Arch):
     requests = ArmRequest
     elf_machine = _EM_AARCH64
     image_base = RAM_BASE
+    irq_inputs = SPI_COUNT
 
     def __init__(self, vm: VmServices, options: ArchOptions) -> None:
         _check(options)

@@ -29,6 +29,7 @@ from avmm_arm64.layout import COUNTER_HZ, affinity
 from avmm_arm64.pmu import Pmu
 from avmm_arm64.pmu_options import NO_PMU, PmuOptions
 from avmm_arm64.psci import Psci
+from avmm_arm64.register_names import REGISTER_NAMES
 from avmm_arm64.requests import ArmRequest
 from avmm_arm64.smccc import dispatch
 from avmm_arm64.sysregs import CNTPCT_EL0, CNTVCT_EL0, EL0PCTEN, EL0VCTEN, PMU_IDENTITY, system_registers
@@ -61,6 +62,7 @@ class Arm64Vcpu(ArchVcpu):
 
     engine: VcpuEngine
     attribute_groups = GROUPS
+    register_names = REGISTER_NAMES
     attributes: VcpuAttributes
     """The device attributes of the VM's vCPUs. Set once, after the vCPU is made."""
 

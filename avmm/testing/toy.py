@@ -10,6 +10,7 @@ from avmm.engine import Hypercall, SystemRegister, Undefined, VcpuEngine
 from avmm.errors import ConfigError
 from avmm.exits import ExitReason
 from avmm.memory import MemorySlot
+from avmm.testing.scripted import REGISTERS
 from avmm.vcpu.requests import Request, arch_request
 from avmm.vcpu.vcpu import Vcpu
 
@@ -51,6 +52,7 @@ class ToyVcpu(ArchVcpu):
 
     def __init__(self, arch: ToyArch, vcpu: Vcpu) -> None:
         self._arch, self._vcpu = arch, vcpu
+        self.register_names = REGISTERS
         self.pending_irqs = 0
         """Pending interrupts, one bit each. Written with the device lock held."""
         self.timer_pending = False
@@ -160,6 +162,7 @@ class ToyArch(Arch):
     requests: type[IntEnum] = ToyRequest
     elf_machine = 0
     image_base = RAM_BASE
+    irq_inputs = 16
 
     def __init__(self, vm: VmServices, options: ArchOptions) -> None:
         self.vm, self._memory_bytes = vm, options.memory_bytes

@@ -43,20 +43,25 @@ class HaltPoll:
 class Sleep:
     """How one vCPU sleeps. Everything but the queue's `take` and `resume` belongs to the vCPU's task."""
 
-    __slots__ = ("_vcpu", "queue")
+    __slots__ = ("_vcpu", "halted", "queue")
 
     def __init__(self, vcpu: Vcpu) -> None:
         self._vcpu = vcpu
         self.queue = WaitQueue()
+        self.halted = False
+        """True while the guest waits for an interrupt."""
 
     async def halt(self, deadline_ns: int | None = None) -> bool:
         """Wait until the vCPU has something to run for, polling first if it may; True if it slept (kvm_vcpu_halt)."""
         vcpu, clock = self._vcpu, self._vcpu.clock
         started_ns = clock.now_ns()
         vcpu.stats.halts += 1
-        waited = False
-        if not await self._poll(started_ns):
-            waited = await self.block(deadline_ns)
+        waited, self.halted = False, True
+        try:
+            if not await self._poll(started_ns):
+                waited = await self.block(deadline_ns)
+        finally:
+            self.halted = False
         halted_ns = clock.now_ns() - started_ns
         if waited:
             vcpu.stats.halt_wait.count(halted_ns)
@@ -89,7 +94,11 @@ class Sleep:
     def runnable(self) -> bool:
         """True when the vCPU may run and has something to run for."""
         vcpu = self._vcpu
-        return not vcpu.powered_off and not vcpu.paused and vcpu.arch.runnable()
+        return not vcpu.powered_off and not self._kept() and vcpu.arch.runnable()
+
+    def _kept(self) -> bool:
+        """True when the vCPU is paused, and not to execute a step meanwhile."""
+        return self._vcpu.paused and self._vcpu.step is None
 
     def must_stop_blocking(self) -> bool:
         """Look at what ends a block, in the kernel's order; UNHALT is made only for the first (kvm_vcpu_check_block)."""
@@ -104,7 +113,7 @@ class Sleep:
     async def while_off(self) -> None:
         """Sleep as long as the vCPU is powered off or paused; the VM's end ends that too (kvm_vcpu_sleep)."""
         vcpu = self._vcpu
-        await self._wait_until(lambda: not (vcpu.powered_off or vcpu.paused) or vcpu.test_request(Request.VM_DEAD))
+        await self._wait_until(lambda: not (vcpu.powered_off or self._kept()) or vcpu.test_request(Request.VM_DEAD))
 
     async def _poll(self, started_ns: int) -> bool:
         """Look again and again for as long as the window allows; True when the halt is over."""

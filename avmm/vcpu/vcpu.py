@@ -21,6 +21,7 @@ from avmm.vcpu.kicker import make_vcpus_request
 from avmm.vcpu.mode import TraceHook, Tracepoint, VcpuMode
 from avmm.vcpu.posted import PostedWord
 from avmm.vcpu.requests import NO_ACTION, REQUEST_MASK, UNHALT, Request, request_bit
+from avmm.vcpu.step import Step, StepEnd
 
 if TYPE_CHECKING:
     from avmm.slot import Slot
@@ -82,6 +83,7 @@ class Vcpu:
         "sleep",
         "slot",
         "stats",
+        "step",
         "trace",
     )
 
@@ -111,6 +113,8 @@ class Vcpu:
         self.sleep = Sleep(self)
         self.idle: IdleWatch | None = None
         self.halt_poll = HaltPoll()
+        self.step: Step | None = None
+        """The step that is under way, though the vCPU is paused."""
         self.trace: TraceHook | None = None
         """Told of every `Tracepoint`; None, the default, costs a test each."""
         self._task: asyncio.Task[object] | None = None
@@ -291,6 +295,8 @@ class Vcpu:
         try:
             await self._run()
         finally:
+            if self.step is not None:
+                self.step.end(StepEnd.OVER)
             stats.ended_ns = self.clock.now_ns()
 
     async def _run(self) -> None:
@@ -310,6 +316,8 @@ class Vcpu:
             if exit_ is None:
                 await asyncio.sleep(0)  # cond_resched(): an entry given up must not keep the loop from others
             else:
+                if self.step is not None:
+                    self.step.left_guest(exit_)
                 await self._handle(exit_)
 
     async def _enter(self) -> Exit | None:
@@ -352,6 +360,8 @@ class Vcpu:
         """Execute guest code on the calling thread until it exits; outside guest mode again on return. For slots."""
         if self.trace is not None:
             self.trace(Tracepoint.ENTRY, 0)
+        if self.step is not None:
+            budget = self.step.budget(budget)
         self._guest_thread = threading.get_ident()
         stats = self.stats
         reason = -1
