@@ -160,6 +160,10 @@ class MachineConfig(BaseModel):
     """Where to send the VM's life as spans by OpenTelemetry's protocol: `URL`."""
     trace: Annotated[str, AfterValidator(_no_nul)] | None = None
     """Where to write a timeline at the VM's end: `FILE`, or `FILE,events=N` to keep the last N events."""
+    control: Annotated[str, AfterValidator(_no_nul)] | None = None
+    """Where to serve the control API: a Unix socket's path, `auto` for one in the user's runtime directory, or `HOST:PORT`."""
+    control_token_file: FilePath = None
+    """The file with the token that clients of a TCP address must know."""
     count_instructions: bool = False
 
     _places: dict[str, str] = PrivateAttr(default_factory=dict)
@@ -194,6 +198,8 @@ class MachineConfig(BaseModel):
             otlp: str | None = None,
             spans: str | None = None,
             trace: str | None = None,
+            control: str | None = None,
+            control_token_file: Path | str | None = None,
             count_instructions: bool = False,
         ) -> None: ...
 
@@ -224,7 +230,16 @@ class MachineConfig(BaseModel):
     @property
     def instruments(self) -> dict[str, str]:
         """The settings of the instruments that are asked for, by the plugin's name."""
-        settings = {"prometheus": self.metrics, "otlp": self.otlp, "spans": self.spans, "trace": self.trace}
+        control = self.control
+        if control is not None and self.control_token_file is not None:
+            control = f"{control},token-file={self.control_token_file}"
+        settings = {
+            "prometheus": self.metrics,
+            "otlp": self.otlp,
+            "spans": self.spans,
+            "trace": self.trace,
+            "control": control,
+        }
         return {name: setting for name, setting in settings.items() if setting is not None}
 
     @property
@@ -234,7 +249,7 @@ class MachineConfig(BaseModel):
 
     @classmethod
     def from_toml(cls, path: Path | str) -> Self:
-        """Read a machine from a TOML file; `kernel` and `initrd` are relative to the file. ConfigError names file and line."""
+        """Read a machine from a TOML file; the files it names are relative to it. ConfigError names file and line."""
         path = Path(path)
         try:
             text = path.read_bytes().decode()
@@ -248,7 +263,7 @@ class MachineConfig(BaseModel):
             raise in_syntax(error, path, text) from None
         except RecursionError:
             raise ConfigError("not TOML that avmm reads: nested too deeply", place=str(path)) from None
-        for key in ("kernel", "initrd"):
+        for key in ("kernel", "initrd", "control_token_file"):
             if isinstance(value := values.get(key), str) and value:
                 values[key] = path.parent / value
         places = {"": str(path)} | {key: f"{path}:{line}" for key, line in key_lines(text).items()}

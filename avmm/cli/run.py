@@ -33,6 +33,8 @@ _OVERRIDES: dict[str, tuple[str, str, str]] = {
     "otlp": ("--otlp", "URL", "push metrics there by OTLP while the machine runs (URL,interval=SECONDS: every 10 s otherwise)"),
     "spans": ("--spans", "URL", "send the machine's life there as spans by OTLP"),
     "trace": ("--trace", "FILE", "write a timeline for Perfetto here at the end (FILE,events=N: the last N events)"),
+    "control": ("--control", "PATH|HOST:PORT", "let the machine be steered from here (without a value: a socket of your own)"),
+    "control_token_file": ("--control-token-file", "FILE", "the token that clients of --control HOST:PORT must know"),
     "name": ("--name", "NAME", "the machine's name in logs and metrics"),
     "clock": ("--clock", "host|virtual", "real time, or time that moves with guest instructions"),
     "slot": ("--slot", "thread|inline", "guest code in its own thread, or in the event loop's"),
@@ -40,6 +42,8 @@ _OVERRIDES: dict[str, tuple[str, str, str]] = {
     "affinity": ("--affinity", "shared|free", "guest and event loop share a core while they can (the default), or not"),
 }
 """Options that override a setting of the same meaning: flag, placeholder and help by the setting's key."""
+_WITHOUT_VALUE = {"control": "auto"}
+"""What an option means that is given without a value."""
 
 
 _TEST_DEVICE: dict[str, object] = {"kind": "virtio-console", "testdev": True}
@@ -50,7 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("machine", nargs="?", type=Path, help="a machine's description in TOML")
     for key, (flag, placeholder, text) in _OVERRIDES.items():
         flags = (flag, "--gic") if key == "irqchip" else (flag,)
-        parser.add_argument(*flags, dest=key, metavar=placeholder, help=text, type=int if key == "vcpus" else str)
+        added = parser.add_argument(*flags, dest=key, metavar=placeholder, help=text, type=int if key == "vcpus" else str)
+        if key in _WITHOUT_VALUE:
+            added.nargs, added.const = "?", _WITHOUT_VALUE[key]
     parser.add_argument(
         "--testdev", action="store_true", help="add a test device: the guest ends the machine and says what to exit with"
     )

@@ -1,0 +1,60 @@
+"""uvicorn's HTTP/1.1 connection, with a limit to how many there are and to how long a request takes to begin."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from avmm_control.limits import Limits
+
+_QUIET = logging.getLogger("avmm.control.http")
+_QUIET.setLevel(logging.CRITICAL + 1)  # what a client does wrong is told to the client
+_QUIET.propagate = False
+
+
+def limited_protocol(limits: Limits) -> type[H11Protocol]:
+    """The protocol class of a server with `limits`."""
+
+    class Limited(H11Protocol):
+        """One connection."""
+
+        _deadline: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self.logger = self.access_logger = _QUIET
+            self.access_log = False
+            if len(self.connections) > limits.clients:
+                transport.abort()
+            else:
+                self._watch()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self._watch()
+
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            self._watch()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._unwatch()
+            super().connection_lost(exc)
+
+        def _watch(self) -> None:
+            """Wait for the next request, headers and all; not while one is answered."""
+            answering = self.conn.our_state is h11.SEND_RESPONSE or self.conn.our_state is h11.SEND_BODY
+            if answering:
+                self._unwatch()
+            elif self._deadline is None:
+                self._deadline = self.loop.call_later(limits.request_s, self.transport.abort)
+
+        def _unwatch(self) -> None:
+            if self._deadline is not None:
+                self._deadline.cancel()
+                self._deadline = None
+
+    return Limited

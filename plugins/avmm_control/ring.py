@@ -1,0 +1,36 @@
+"""A ring of numbered events: the last ones, and how many a reader has missed."""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import count
+
+Event = tuple[int, int, int, int | str]
+"""(number, nanoseconds of the VM's clock, vCPU or -1, value)."""
+
+
+class Ring:
+    """The last events of one kind. Written by any thread, without a lock; read on the event loop."""
+
+    __slots__ = ("_add", "_events", "_number", "kept")
+
+    def __init__(self, kept: int) -> None:
+        self.kept = kept
+        self._events: deque[Event] = deque(maxlen=kept)
+        # Single steps of the interpreter, which the GIL keeps apart. Two threads may append in another order than they took
+        # their numbers: a reader sorts.
+        self._add, self._number = self._events.append, count(1).__next__
+
+    def add(self, at_ns: int, vcpu: int, value: int | str) -> None:
+        """One more event."""
+        self._add((self._number(), at_ns, vcpu, value))
+
+    def since(self, number: int, most: int) -> tuple[list[Event], int]:
+        """Events behind the one with `number`, the oldest first and no more than `most`; how many are lost before those."""
+        events = sorted(event for event in tuple(self._events) if event[0] > number)
+        lost = events[0][0] - number - 1 if events else 0
+        return events[:most], lost
+
+    def last(self) -> int:
+        """The number of the newest event; 0 when there is none."""
+        return max((event[0] for event in tuple(self._events)), default=0)

@@ -1,0 +1,145 @@
+"""Streams: events, and the console. Server-sent events (the HTML standard, section 9.2), resumable by their ids."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request
+from starlette.responses import StreamingResponse
+
+from avmm.plugin import State
+from avmm_control.events import EventLog, Kind
+from avmm_control.routes.common import Named, binary
+from avmm_control.transcript import ConsoleLog
+
+router = APIRouter(prefix="/v1/vms/{vm}", tags=["Streams"])
+MEDIA_TYPE = "text/event-stream"
+BATCH = 1000
+"""Events of one kind sent at once."""
+CONSOLE_BATCH = 1 << 14
+LOOK_S = 0.05
+"""How often to look for traced events, in seconds."""
+PING_S = 15.0
+"""How long a stream may be silent."""
+_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+_STREAM: dict[int | str, dict[str, object]] = {200: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}}}}}
+_LastId = Annotated[
+    str | None,
+    Header(alias="Last-Event-ID", description="Go on behind this one.", pattern=r"^[0-9]{1,18}(\.[0-9]{1,18}){0,4}$"),
+]
+_Kinds = Annotated[
+    str, Query(description="What to hear of: `state`, `exit`, `kick`, `request`, `handled`, with commas between.", max_length=64)
+]
+
+
+@router.get("/events", response_class=StreamingResponse, responses=_STREAM)
+async def events(served: Named, kinds: _Kinds = "state", last: _LastId = None) -> StreamingResponse:
+    """What happens in the VM. A client that is too slow for all of it is told how many events it lost (`lost`).
+
+    A stream with the id of an earlier one's event goes on behind that, as far as events are kept. It ends with the VM.
+    """
+    chosen = _kinds(kinds)
+    if last is None:
+        places = [0 if kind is Kind.STATE else served.events.rings[kind].last() for kind in chosen]
+    else:
+        places = [int(part) for part in last.split(".")]
+        if len(places) != len(chosen):
+            raise ValueError("Last-Event-ID is of a stream of other kinds")
+    return StreamingResponse(_events(served.events, chosen, places), media_type=MEDIA_TYPE, headers=_HEADERS)
+
+
+def _kinds(text: str) -> list[Kind]:
+    try:
+        return sorted({Kind(word) for word in text.split(",")}, key=list(Kind).index)
+    except ValueError:
+        raise ValueError(f"kinds are {', '.join(kind.value for kind in Kind)}") from None
+
+
+async def _events(log: EventLog, kinds: list[Kind], places: list[int]) -> AsyncIterator[bytes]:
+    traced = kinds != [Kind.STATE]
+    with log.listening(kinds) as more:
+        yield b": stream\n\n"
+        silent_s = 0.0
+        while True:
+            more.clear()
+            closing = log.closed  # looked at first: nothing comes behind it
+            texts, over, full = _look(log, kinds, places)
+            if texts:
+                silent_s = 0.0
+                yield "".join(texts).encode()
+            if over or (closing and not full):
+                return
+            if full:
+                await asyncio.sleep(0)
+                continue
+            try:
+                await asyncio.wait_for(more.wait(), LOOK_S if traced else PING_S)
+            except TimeoutError:
+                silent_s += LOOK_S if traced else PING_S
+                if silent_s >= PING_S:
+                    silent_s = 0.0
+                    yield b": still here\n\n"
+
+
+def _look(log: EventLog, kinds: list[Kind], places: list[int]) -> tuple[list[str], bool, bool]:
+    """What there is behind `places`, which are moved on; whether that was the VM's end, and whether there is more."""
+    found = []
+    texts = []
+    over = full = False
+    for position, kind in enumerate(kinds):
+        ring = log.rings[kind]
+        new, lost = ring.since(min(places[position], ring.last()), BATCH)
+        if lost:
+            texts.append(_event("lost", {"kind": kind.value, "count": lost}))
+        full |= len(new) == BATCH
+        found += [(event[1], event[0], position, event) for event in new]
+    for _, number, position, event in sorted(found):
+        kind = kinds[position]
+        places[position] = number
+        texts.append(_event(kind.value, log.data(kind, event), ".".join(map(str, places))))
+        over |= kind is Kind.STATE and event[3] == State.HALTED.value
+    return texts, over and not full, full
+
+
+@router.get("/console", response_class=StreamingResponse, responses=_STREAM)
+async def console_output(served: Named, last: _LastId = None) -> StreamingResponse:
+    """What the guest's console writes, from the last 64 KiB on: events `output` with base64. Ids are places in the output."""
+    place = int((last or "0").partition(".")[0])
+    return StreamingResponse(_output(served.console, place), media_type=MEDIA_TYPE, headers=_HEADERS)
+
+
+async def _output(log: ConsoleLog, place: int) -> AsyncIterator[bytes]:
+    with log.listening() as more:
+        yield b": stream\n\n"
+        while True:
+            more.clear()
+            closing = log.closed
+            data, end = log.since(place, CONSOLE_BATCH)
+            if lost := end - len(data) - place:
+                yield _event("lost", {"kind": "output", "count": max(0, lost)}).encode() if lost > 0 else b""
+            place = end
+            if data:
+                yield _event("output", {"data": base64.b64encode(data).decode()}, str(place)).encode()
+            elif closing:
+                return
+            else:
+                try:
+                    await asyncio.wait_for(more.wait(), PING_S)
+                except TimeoutError:
+                    yield b": still here\n\n"
+
+
+@router.post("/console", status_code=204, openapi_extra=binary("The keys, as bytes."))
+async def console_input(served: Named, request: Request) -> None:
+    """Type on the guest's console."""
+    served.vm.console.input(await request.body())
+
+
+def _event(name: str, data: dict[str, object], number: str = "") -> str:
+    """One event as it is sent."""
+    identity = f"id: {number}\n" if number else ""
+    return f"{identity}event: {name}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n"
