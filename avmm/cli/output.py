@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 
 _CHUNK = 1 << 16
+_REST_S = 0.002
 
 
 class ConsoleOutput:
@@ -15,11 +16,16 @@ class ConsoleOutput:
 
     `write` takes from any thread. What does not fit `limit` bytes is dropped and counted. When the reader is gone, `on_broken`
     is called once, on the writing thread.
+
+    Guests write character by character, and to wake a thread for each costs them more than all else about it: what comes within
+    `rest_s` seconds of the last write waits for the rest of that time, and is written together.
     """
 
-    def __init__(self, fd: int | None, on_broken: Callable[[], object], *, limit: int = 16 << 20) -> None:
+    def __init__(
+        self, fd: int | None, on_broken: Callable[[], object], *, limit: int = 16 << 20, rest_s: float = _REST_S
+    ) -> None:
         """`fd` None drops everything, and counts nothing."""
-        self._fd, self._on_broken, self._limit = fd, on_broken, limit
+        self._fd, self._on_broken, self._limit, self._rest_s = fd, on_broken, limit, rest_s
         self._pending = bytearray()
         self._changed = threading.Condition()
         self._closing = self._broken = self._writing = False
@@ -66,6 +72,9 @@ class ConsoleOutput:
                     self._pending.clear()
                 self._on_broken()
                 return
+            with self._changed:
+                if not self._closing:
+                    self._changed.wait(self._rest_s)  # for nobody but close(): as far as write() knows, we are writing
 
     def _write_all(self, chunk: bytes) -> bool:
         """False when nobody reads any more."""

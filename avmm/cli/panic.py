@@ -24,6 +24,9 @@ class PanicWatch:
 
     def __call__(self, data: bytes) -> None:
         """The guest wrote `data`, a character or many."""
+        if b"\n" not in data and len(self._line) < _LONGEST:
+            self._line += data
+            return
         *lines, rest = (self._line + data).split(b"\n")
         for line in lines:
             _, mark, reason = line.partition(_MARK)

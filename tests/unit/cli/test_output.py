@@ -34,6 +34,16 @@ def test_what_is_written_arrives_in_order(pipe: tuple[int, int]) -> None:
     assert os.read(pipe[0], 10_000) == b"".join(b"%d," % number for number in range(1000))
 
 
+def test_what_comes_shortly_after_a_write_is_written_together(pipe: tuple[int, int]) -> None:
+    output = ConsoleOutput(pipe[1], never, rest_s=3600)
+    output.write(b"a")
+    assert os.read(pipe[0], 100) == b"a", "the first is not kept waiting"
+    output.write(b"b")
+    output.write(b"c")
+    output.close()
+    assert os.read(pipe[0], 100) == b"bc"
+
+
 def test_it_knows_whether_a_line_has_ended(pipe: tuple[int, int]) -> None:
     output = ConsoleOutput(pipe[1], never)
     assert not output.mid_line
