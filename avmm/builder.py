@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from typing import ParamSpec, Protocol, TypeVar
 
 from avmm import registry
@@ -37,19 +38,22 @@ class Plugins(Protocol):
 
 
 class Installed:
-    """The plugins that are installed, by their entry points."""
+    """The plugins that are installed now, by their entry points."""
+
+    def __init__(self) -> None:
+        self._entries = entry_points()
 
     def arch(self, name: str) -> ArchFactory:
-        return registry.load(registry.ARCH, name)
+        return registry.load(registry.ARCH, name, self._entries)
 
     def engine(self, name: str) -> EngineFactory:
-        return registry.load(registry.ENGINES, name)
+        return registry.load(registry.ENGINES, name, self._entries)
 
     def device(self, name: str) -> DeviceFactory:
-        return registry.load(registry.DEVICES, name)
+        return registry.load(registry.DEVICES, name, self._entries)
 
     def instrument(self, name: str) -> InstrumentFactory:
-        return registry.load(registry.INSTRUMENTS, name)
+        return registry.load(registry.INSTRUMENTS, name, self._entries)
 
 
 class BuildingVm(VmServices, VcpuHost, Protocol):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from importlib.metadata import EntryPoint, entry_points
-from typing import Generic, TypeVar, cast
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from typing import Generic, Protocol, TypeVar, cast
 
 from avmm.arch import ArchFactory
 from avmm.command import CommandFactory
@@ -65,9 +65,19 @@ class PluginInfo:
     """Why it could not be loaded, in one line; empty when it was."""
 
 
-def load(group: Group[Factory], name: str) -> Factory:
-    """The factory of plugin `name`; PluginError, in one clear line, when there is none or it cannot be loaded."""
-    found = [entry for entry in entry_points(group=group.entry_points) if entry.name == name]
+class AllEntryPoints(Protocol):
+    """The entry points of all distributions, as `entry_points()` gives them."""
+
+    def select(self, *, group: str) -> EntryPoints: ...
+
+
+def load(group: Group[Factory], name: str, installed: AllEntryPoints | None = None) -> Factory:
+    """The factory of plugin `name`; PluginError, in one clear line, when there is none or it cannot be loaded.
+
+    `installed`: the entry points found before; finding them reads a file of every distribution there is.
+    """
+    entries = entry_points(group=group.entry_points) if installed is None else installed.select(group=group.entry_points)
+    found = [entry for entry in entries if entry.name == name]
     if not found:
         raise PluginError(f"{group.kind} {name}", _not_found(group))
     if len(found) > 1:

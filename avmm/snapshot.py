@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from pydantic import TypeAdapter
 
@@ -73,10 +74,13 @@ class VmSnapshot:
 
     def to_json(self) -> bytes:
         """As one line of JSON. Numbers above 2**53 are exact there; a reader may have to mind them."""
-        return _JSON.dump_json(self)
+        return _json().dump_json(self)
 
 
-_JSON = TypeAdapter(VmSnapshot)
+@cache
+def _json() -> TypeAdapter[VmSnapshot]:
+    """Made when it is first wanted: making it takes as long as making a small machine."""
+    return TypeAdapter(VmSnapshot)
 
 
 def take_snapshot(vm: ObservedVm) -> VmSnapshot:
