@@ -66,7 +66,7 @@ class Arm64(Arch):
         self.pmu = pmu_options(options.options, options.vcpus)
         claims = Claims(FIRST_SPI + SPI_COUNT)
         timers = TimerAttributes(claims, self.timer_ppis)
-        self.attributes = VcpuAttributes(timers, PmuAttributes(claims, lambda: timers.immutable))
+        self.attributes = VcpuAttributes(timers, PmuAttributes(claims, lambda: timers.immutable, self.pmu.counters))
         self.attributes.pmu.supported = self.pmu.present
         self._pmus_set_up = False
         self._places = Places(options.memory_bytes)
@@ -134,6 +134,7 @@ class Arm64(Arch):
             if state.irq is None:
                 attributes.set(vcpu.index, PmuAttribute.IRQ, vcpu.pmu_intid)
             attributes.set(vcpu.index, PmuAttribute.INIT, None)
+        pmu.counters = attributes.counters
         if attributes.filters:
             pmu.set_rules(attributes.rules())
 

@@ -87,6 +87,10 @@ class Handle:
     pending_pc: int | None = None
     """Where the instruction is that the next run completes, for its accesses in `pending_mmio`; None when there is none."""
     pending_mmio: list[MmioExit] = field(default_factory=list)
+    signal_exits: int = 0
+    """Runs that a signal ended."""
+    mmio_exits: int = 0
+    """Runs that left for an access."""
 
     mpidr: int = field(init=False)
     """MPIDR_EL1."""
@@ -192,11 +196,13 @@ class Handle:
         match why:
             case None | IntrExit():
                 self.run.exit_reason = ExitReason.INTR
+                self.signal_exits += why is None
                 return EINTR
             case MmioExit():
                 self.run.exit_reason, self.run.mmio = ExitReason.MMIO, why
                 self.pending_pc = self.parts.engine.read_register("pc")
                 self.pending_mmio.append(why)
+                self.mmio_exits += 1
             case SystemEventExit():
                 self.run.exit_reason, self.run.system_event = ExitReason.SYSTEM_EVENT, why
             case _:

@@ -3,43 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from errno import E2BIG, EBUSY, EEXIST, EINVAL, ENXIO
+from errno import EBUSY, EINVAL
 
-from avmm.plugin import Bus, OperationRefused, Width
+from avmm.plugin import Bus, OperationRefused
+from avmm_arm64 import kvm_gic_registers
 from avmm_arm64.gic import CpuInterface, Gic
-from avmm_arm64.gic.redistributor import FRAME_SIZE
 from avmm_arm64.interrupt_claims import FIRST_SPI, Claims, is_ppi
+from avmm_arm64.kvm_gic_places import GicPlaces
 from avmm_arm64.layout import affinity
 
 _DEFAULT_INTERRUPTS, _MIN_INTERRUPTS, _MAX_INTERRUPTS = 256, 64, 1023
-_PAGE = 0x1_0000
-_DISTRIBUTOR_SIZE = 0x1_0000
-_ADDRESS_BITS = 40
-_ICFGR, _ALL_EDGE = 0xC00, 0xAAAA_AAAA
 
 
 class KvmGic:
     """A GICv3 from its creation to its first use. The checks and their order are the kernel's."""
 
     def __init__(self) -> None:
-        self._addresses: dict[str, int] = {}
+        self._places = GicPlaces()
         self._interrupts = 0
         self._mapped = False
-        self._wires: set[tuple[int, int]] = set()
         self.gic: Gic | None = None
         """The controller itself, once it is initialised."""
         self._claims: Claims | None = None
 
     def set_address(self, which: str, address: int, vcpus: int) -> None:
         """Place the distributor (`dist`) or the redistributors (`redist`) in guest physical address space."""
-        if which in self._addresses:
-            raise OperationRefused(EEXIST, f"{which} is at {self._addresses[which]:#x} already")
-        if address % _PAGE:
-            raise OperationRefused(EINVAL, f"{address:#x} is not a multiple of {_PAGE:#x}")
-        size = _DISTRIBUTOR_SIZE if which == "dist" else FRAME_SIZE * max(vcpus, 1)
-        if address + size > 1 << _ADDRESS_BITS:
-            raise OperationRefused(E2BIG, f"{address:#x} is beyond the guest's {_ADDRESS_BITS} bits of physical address")
-        self._addresses[which] = address
+        self._places.set(which, address, vcpus)
+
+    def check_vcpus(self, vcpus: int) -> None:
+        """OperationRefused (EINVAL) when the redistributors of so many vCPUs do not fit where they are."""
+        self._places.check_vcpus(vcpus)
 
     @property
     def interrupts(self) -> int:
@@ -63,22 +56,15 @@ class KvmGic:
         # With no vCPU there will never be one: nobody sees what it has instead.
         affinities = [affinity(index) for index in range(max(vcpus, 1))]
         self.gic = Gic(affinities, signal, self._interrupts - FIRST_SPI)
-        # KVM's shared interrupts are edge-triggered until the guest says otherwise.
-        for offset in range(_ICFGR + 8, _ICFGR + 0x100, 4):
-            self.gic.distributor.write(offset, Width.W32, _ALL_EDGE)
+        kvm_gic_registers.begin(self.gic)
 
-    def map(self, bus: Bus) -> None:
-        """Before the first run: put the registers on the bus; OperationRefused when that cannot be."""
+    def map(self, bus: Bus, vcpus: int) -> None:
+        """Before the first run of one of `vcpus`: put the registers on the bus; OperationRefused when that cannot be."""
         if self._mapped:
             return
-        for which in ("redist", "dist"):
-            if which not in self._addresses:
-                raise OperationRefused(ENXIO, f"{which} has no address")
+        distributor, redistributors = self._places.check_complete(vcpus)
         if self.gic is None:
             raise OperationRefused(EBUSY, "the GIC is not initialised")
-        distributor, redistributors = self._addresses["dist"], self._addresses["redist"]
-        if distributor < redistributors + self.gic.region.size and redistributors < distributor + _DISTRIBUTOR_SIZE:
-            raise OperationRefused(EINVAL, f"dist {distributor:#x} and redist {redistributors:#x} overlap")
         bus.add(distributor, self.gic.distributor, "gicd")
         bus.add(redistributors, self.gic.region, "gicr")
         self._mapped = True

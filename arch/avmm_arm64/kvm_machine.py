@@ -7,7 +7,7 @@ them: in which order things may be made, what is refused and with which errno.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from errno import EBUSY, EEXIST, EINTR, EINVAL, EIO, ENODEV, ENXIO
+from errno import EBADF, EBUSY, EEXIST, EINTR, EINVAL, EIO, ENODEV, ENXIO
 
 from avmm.plugin import Engine, EngineFactory, EngineOptions, MemorySlot, OperationRefused, SystemEvent, UserspaceVm, Vcpu
 from avmm_arm64.attributes import StolenTimes, TimerAttributes, VcpuAttributes
@@ -15,7 +15,7 @@ from avmm_arm64.kvm_handle import ExitReason, Handle, MpState
 from avmm_arm64.kvm_irqchip import KvmGic, PinsOnly, irq_type
 from avmm_arm64.kvm_vcpu import CPU_MODEL, FirmwareFeatures, KvmVcpu, system_event_exit
 from avmm_arm64.layout import COUNTER_HZ, RAM_BASE
-from avmm_arm64.pmu_attributes import PmuAttributes, PmuState
+from avmm_arm64.pmu_attributes import PmuAttribute, PmuAttributes, PmuState
 from avmm_arm64.pmu_options import NO_PMU, PmuOptions
 from avmm_arm64.psci import Psci, PsciCpu
 from avmm_arm64.requests import ArmRequest
@@ -26,6 +26,8 @@ RAM_SIZE = 2 << 20
 FEATURES = frozenset({"psci_0_2", "pmu_v3", "power_off"})
 GENERIC_TARGET = 5
 """KVM_ARM_TARGET_GENERIC_V8."""
+_PMU_ATTRIBUTES = frozenset(PmuAttribute) - {PmuAttribute.SET_NR_COUNTERS}
+"""Those of Linux 6.12."""
 _NAMES = {int(request) & 0xFF: request.name for request in ArmRequest}
 
 
@@ -39,9 +41,8 @@ class KvmMachine:
         self._by_id: dict[int, Handle] = {}
         self._irqchip: KvmGic | None = None
         self._stolen_times = StolenTimes(vm.memory)
-        self.attributes = VcpuAttributes(
-            TimerAttributes(self, TimerPpis()), PmuAttributes(self, lambda: self.has_run), self._stolen_times
-        )
+        pmus = PmuAttributes(self, lambda: self.has_run, known=_PMU_ATTRIBUTES)
+        self.attributes = VcpuAttributes(TimerAttributes(self, TimerPpis()), pmus, self._stolen_times)
         self._cpus: list[PsciCpu] = []
         self._psci = Psci(self._cpus, vm.system_event)
         vm.on_system_event = self._system_event
@@ -95,6 +96,8 @@ class KvmMachine:
             raise OperationRefused(EINVAL, f"vCPU ids go from 0 to {MAX_VCPUS - 1}")
         if self.initialized:
             raise OperationRefused(EBUSY, "the GIC is initialised, for the vCPUs there are")
+        if self._irqchip is not None:
+            self._irqchip.check_vcpus(len(self.handles))
         if number in self._by_id:
             raise OperationRefused(EEXIST, f"there is a vCPU {number} already")
         index = len(self.handles)
@@ -148,9 +151,9 @@ class KvmMachine:
 
     @property
     def gic(self) -> KvmGic:
-        """The GIC; OperationRefused (ENXIO) when there is none."""
+        """The GIC; OperationRefused (EBADF) when there is none, and so no file descriptor of it."""
         if self._irqchip is None:
-            raise OperationRefused(ENXIO, "there is no GIC")
+            raise OperationRefused(EBADF, "there is no GIC")
         return self._irqchip
 
     def create_vgic(self, version: int, *, test: bool = False) -> None:
@@ -159,6 +162,8 @@ class KvmMachine:
             raise OperationRefused(ENODEV, f"there is no GICv{version}, only GICv3")
         if test:
             return
+        if any(self.vm.in_run(handle.vcpu) for handle in self.handles):
+            raise OperationRefused(EBUSY, "a vCPU runs")
         if self._irqchip is not None:
             raise OperationRefused(EEXIST, "there is a GIC already")
         if any(handle.parts is not None for handle in self.handles):
@@ -241,7 +246,7 @@ class KvmMachine:
         index = handle.vcpu.index
         if self._irqchip is not None:
             try:
-                self._irqchip.map(self.vm.bus)
+                self._irqchip.map(self.vm.bus, len(self.handles))
             except OperationRefused:
                 self._dead = True
                 raise

@@ -16,6 +16,8 @@ from avmm_arm64.pmu_attributes import HOST_PMU
 _UNREADABLE = ("null", "bad", "kernel", "edge")
 """User pointers that cannot be read; those that can: ro, unaligned."""
 _UNWRITABLE = (*_UNREADABLE, "ro")
+_SMCCC_FILTER = 0, 0
+"""KVM_ARM_VM_SMCCC_CTRL, KVM_ARM_VM_SMCCC_FILTER."""
 
 
 class VcpuOperations(Operations):
@@ -30,6 +32,9 @@ class VcpuOperations(Operations):
 
     @operation("vcpu", "group", "attr", "fd", "flags", "argp", "addr", "value", "filter", "size")
     async def op_has_attr(self, arguments: Arguments) -> Answer:
+        if self._on_the_vm(arguments):
+            self._vm_attribute(arguments)
+            return {"ret": 0}
         handle, group, attribute = self._attribute(arguments)
         if not self.machine.attributes.has_attr(handle.vcpu.index, group, attribute):
             raise OperationRefused(ENXIO, f"no attribute {attribute} in group {group}")
@@ -37,7 +42,9 @@ class VcpuOperations(Operations):
 
     @operation("vcpu", "group", "attr", "fd", "flags", "argp", "addr", "value", "filter", "size")
     async def op_get_attr(self, arguments: Arguments) -> Answer:
-        handle, group, attribute = self._attribute(arguments, vm_errno=EINVAL)
+        if self._on_the_vm(arguments):
+            raise OperationRefused(EINVAL, "attributes of the VM cannot be read")
+        handle, group, attribute = self._attribute(arguments)
         value = self.machine.attributes.get_attr(handle.vcpu.index, group, attribute)
         if "addr" not in arguments:
             return {"ret": 0, "value": value}
@@ -47,19 +54,33 @@ class VcpuOperations(Operations):
 
     @operation("vcpu", "group", "attr", "fd", "flags", "argp", "addr", "value", "filter", "size", "async")
     async def op_set_attr(self, arguments: Arguments) -> Answer:
-        handle, group, attribute = self._attribute(arguments)
         value = _attribute_value(arguments)
+        if self._on_the_vm(arguments):
+            self._vm_attribute(arguments)
+            if value is None:
+                raise OperationRefused(EFAULT, "the filter cannot be read")
+            raise OperationRefused(EINVAL, f"{value} is no range of function identifiers")
+        handle, group, attribute = self._attribute(arguments)
         return self._unless_in_run(
             handle, arguments, lambda: self.machine.attributes.set_attr(handle.vcpu.index, group, attribute, value)
         )
 
-    def _attribute(self, arguments: Arguments, vm_errno: int = ENXIO) -> tuple[Handle, int, int]:
-        """The vCPU, and group and attribute as numbers."""
-        handle = self.handle(arguments)
+    def _on_the_vm(self, arguments: Arguments) -> bool:
+        """True for an operation on the VM's attributes; OperationRefused (EFAULT) when it does not even say which one."""
+        self.handle(arguments)
         if "argp" in arguments:
             raise OperationRefused(EFAULT, "the description of the attribute cannot be read")
-        if "fd" in arguments:
-            raise OperationRefused(vm_errno, "the VM as a whole has no attributes")
+        return "fd" in arguments
+
+    def _vm_attribute(self, arguments: Arguments) -> None:
+        """OperationRefused (ENXIO) but for the one attribute of a VM: SMCCC_FILTER, calls that are left to userspace."""
+        group, attribute = resolve(GROUPS, arguments.number_or_name("group"), arguments.number_or_name("attr"))
+        if (group, attribute) != _SMCCC_FILTER:
+            raise OperationRefused(ENXIO, f"the VM has no attribute {attribute} in group {group}")
+
+    def _attribute(self, arguments: Arguments) -> tuple[Handle, int, int]:
+        """The vCPU, and group and attribute as numbers."""
+        handle = self.handle(arguments)
         return handle, *resolve(GROUPS, arguments.number_or_name("group"), arguments.number_or_name("attr"))
 
     def _unless_in_run(self, handle: Handle, arguments: Arguments, work: Callable[[], None]) -> Answer:
@@ -121,13 +142,15 @@ class VcpuOperations(Operations):
 
     @operation("vcpu", "name", ioctl=False)
     async def op_stat(self, arguments: Arguments) -> Answer:
-        stats, name = self.handle(arguments).vcpu.stats, arguments.text("name")
+        handle, name = self.handle(arguments), arguments.text("name")
+        stats = handle.vcpu.stats
         exits = {"wfi_exit_stat": ExitReason.HALTED, "wfe_exit_stat": ExitReason.YIELDED, "hvc_exit_stat": ExitReason.HYPERCALL}
         if name in exits:
             return {"ret": 0, "value": stats.exits_by_reason[exits[name]]}
-        if name != "halt_wakeup":
+        others = {"halt_wakeup": stats.wakeups, "signal_exits": handle.signal_exits, "mmio_exit_user": handle.mmio_exits}
+        if name not in others:
             raise NotApplicable(f"stat: {name} is not counted here")
-        return {"ret": 0, "value": stats.wakeups}
+        return {"ret": 0, "value": others[name]}
 
 
 def _attribute_value(arguments: Arguments) -> AttributeValue:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from errno import EBUSY
+from errno import EBUSY, EINVAL
 
-from avmm.plugin import NotApplicable, OperationRefused, Width
-from avmm_arm64.gic.redistributor import FRAME_SIZE
+from avmm.plugin import NotApplicable, OperationRefused
+from avmm_arm64 import kvm_gic_registers
 from avmm_arm64.kvm_machine import MAX_VCPUS
 from avmm_arm64.kvm_operations import NS_PER_MS, Answer, Arguments, Operations, guest, operation
 
@@ -28,8 +28,30 @@ _CAPABILITIES = {
     "ARM_SYSTEM_SUSPEND": 1,
     # Accesses whose syndrome says too little would go to userspace: the engine decodes every access.
     "ARM_NISV_TO_USER": 1,
+    "SYNC_MMU": 1,
+    "DESTROY_MEMORY_REGION_WORKS": 1,
+    "NR_MEMSLOTS": 32767,
+    "IRQFD": 1,
+    "IOEVENTFD": 1,
+    "READONLY_MEM": 1,
+    "SET_GUEST_DEBUG": 1,
+    "ARM_SET_DEVICE_ADDR": 1,
+    "ARM_VM_IPA_SIZE": 40,
+    "VCPU_EVENTS": 1,
+    "ARM_IRQ_LINE_LAYOUT_2": 1,
+    "ARM_INJECT_EXT_DABT": 1,
+    "PTP_KVM": 1,
+    "COUNTER_OFFSET": 1,
+    "MSI_DEVID": 0,
+    # What this machine does not do.
+    "ARM_EL1_32BIT": 0,
+    "ARM_SVE": 0,
+    "ARM_PTRAUTH_ADDRESS": 0,
+    "ARM_PTRAUTH_GENERIC": 0,
+    "ARM_INJECT_SERROR_ESR": 0,
+    "ARM_MTE": 0,
 }
-_DIST_REGS, _REDIST_REGS = 1, 5
+_CAN_BE_ENABLED = ("ARM_SYSTEM_SUSPEND", "ARM_NISV_TO_USER")
 
 
 class VmOperations(Operations):
@@ -61,9 +83,13 @@ class VmOperations(Operations):
 
     @operation("cap", "num")
     async def op_enable_cap(self, arguments: Arguments) -> Answer:
-        if arguments.text("cap") != "ARM_SYSTEM_SUSPEND":
-            raise NotApplicable(f"enable_cap: {arguments.text('cap')} cannot be enabled here")
-        self.machine.system_suspend = True
+        capability = arguments.text("cap")
+        if capability not in _CAPABILITIES:
+            raise NotApplicable(f"enable_cap: nothing is known of {capability}")
+        if capability not in _CAN_BE_ENABLED:
+            raise OperationRefused(EINVAL, f"{capability} is not to be enabled")
+        if capability == "ARM_SYSTEM_SUSPEND":
+            self.machine.system_suspend = True
         return {"ret": 0}
 
     @operation(ioctl=False)
@@ -119,11 +145,12 @@ class VmOperations(Operations):
 
     @operation("group", "offset", "vcpu")
     async def op_vgic_reg(self, arguments: Arguments) -> Answer:
-        gic, group, offset = self.machine.gic.gic, arguments.integer("group"), arguments.integer("offset")
-        if group not in (_DIST_REGS, _REDIST_REGS):
+        gic, group, vcpu = self.machine.gic.gic, arguments.integer("group"), arguments.integer("vcpu", 0)
+        if group not in (kvm_gic_registers.DIST_REGS, kvm_gic_registers.REDIST_REGS):
             raise NotApplicable(f"vgic_reg: group {group} cannot be read here")
+        if vcpu not in self.handles:
+            raise OperationRefused(EINVAL, f"there is no vcpu {vcpu}")
         if gic is None or any(self.vm.in_run(handle.vcpu) for handle in self.handles.values()):
             raise OperationRefused(EBUSY, "the GIC is not initialised, or a vCPU runs")
-        if group == _DIST_REGS:
-            return {"ret": 0, "value": gic.distributor.read(offset, Width.W32)}
-        return {"ret": 0, "value": gic.region.read(arguments.integer("vcpu", 0) * FRAME_SIZE + offset, Width.W32)}
+        index = self.handles[vcpu].vcpu.index
+        return {"ret": 0, "value": kvm_gic_registers.read(gic, group, index, arguments.integer("offset"))}

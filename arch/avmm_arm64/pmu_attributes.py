@@ -6,7 +6,7 @@ before it is anything else (docs/departures.md).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import IntEnum
 from errno import EBUSY, EFAULT, EINVAL, ENODEV, ENXIO
@@ -15,6 +15,7 @@ from typing import assert_never
 from avmm.plugin import AttributeValue, EventFilter, OperationRefused
 from avmm_arm64.interrupt_claims import Irqchip, is_ppi, is_spi
 from avmm_arm64.pmu_events import EventRange, EventRules
+from avmm_arm64.pmu_options import PmuOptions
 
 HOST_PMU = 8
 """The one PMU there is, by the number that SET_PMU takes."""
@@ -29,6 +30,8 @@ class PmuAttribute(IntEnum):
     INIT = 1
     FILTER = 2
     SET_PMU = 3
+    SET_NR_COUNTERS = 4
+    """How many event counters the VM's PMUs have: as many as the machine gives them, or fewer. Linux has it since 6.18."""
 
 
 @dataclass(slots=True)
@@ -42,10 +45,20 @@ class PmuState:
 
 
 class PmuAttributes:
-    """The PMUs of one VM. `has_run()` tells whether any of its vCPUs has run."""
+    """The PMUs of one VM, with `counters` event counters each (0 to 31) unless an attribute says fewer.
 
-    def __init__(self, irqchip: Irqchip, has_run: Callable[[], bool]) -> None:
-        self._irqchip, self._has_run = irqchip, has_run
+    `has_run()` tells whether any of its vCPUs has run. `known` are the attributes there are.
+    """
+
+    def __init__(
+        self,
+        irqchip: Irqchip,
+        has_run: Callable[[], bool],
+        counters: int = PmuOptions().counters,
+        known: Collection[PmuAttribute] = tuple(PmuAttribute),
+    ) -> None:
+        self._irqchip, self._has_run, self._known = irqchip, has_run, known
+        self._most_counters = self.counters = counters
         self.supported = False
         """The VM's vCPUs have the PMUv3 feature: all of them or none."""
         self.vcpus: list[PmuState] = []
@@ -54,7 +67,7 @@ class PmuAttributes:
 
     def has(self, attribute: int) -> bool:
         """KVM_HAS_DEVICE_ATTR."""
-        return self.supported and attribute in _KNOWN
+        return self.supported and attribute in self._known
 
     def get(self, vcpu: int, attribute: int) -> int:
         """KVM_GET_DEVICE_ATTR; only IRQ can be read."""
@@ -76,7 +89,7 @@ class PmuAttributes:
             raise _unsupported(vcpu)
         if state.created:
             raise OperationRefused(EBUSY, f"vcpu {vcpu}: its PMU is initialised already")
-        if attribute not in _KNOWN:
+        if attribute not in self._known:
             raise OperationRefused(ENXIO, f"no PMU attribute {attribute}")
         known = PmuAttribute(attribute)
         match known:
@@ -88,6 +101,8 @@ class PmuAttributes:
                 self._add_filter(value)
             case PmuAttribute.SET_PMU:
                 self._choose(value)
+            case PmuAttribute.SET_NR_COUNTERS:
+                self._set_counters(value)
             case _:
                 assert_never(known)
 
@@ -132,6 +147,14 @@ class PmuAttributes:
             raise OperationRefused(ENXIO, f"there is no PMU {value}, only {HOST_PMU}")
         if self._has_run():
             raise OperationRefused(EBUSY, "a vCPU has run")
+        self.counters = self._most_counters
+
+    def _set_counters(self, value: AttributeValue) -> None:
+        if not isinstance(value, int):
+            raise OperationRefused(EFAULT, "the number of counters cannot be read")
+        if not 0 <= value <= self._most_counters:
+            raise OperationRefused(EINVAL, f"{value} event counters: the PMU has {self._most_counters}")
+        self.counters = value
 
     def rules(self) -> EventRules:
         """Which events may be counted, by the filters that were set."""
@@ -148,9 +171,6 @@ class PmuAttributes:
             return
         if state.irq is None or not (is_ppi(state.irq) or irqchip.valid_spi(state.irq)):
             raise OperationRefused(EINVAL, f"vcpu {vcpu}: its PMU has no interrupt of this controller")
-
-
-_KNOWN = frozenset(PmuAttribute)
 
 
 def _compatible(new: int, other: int) -> bool:

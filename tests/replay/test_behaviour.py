@@ -253,12 +253,29 @@ class TestGic:
         assert await do("vgic_set_addr", which="dist", addr=0x0800_0000) == {"ret": 0}
         assert await do("vgic_set_addr", which="dist", addr=0x0801_0000) == refused("EEXIST")
 
+    @pytest.mark.parametrize("address", [0x0800_0000, 0x07FF_0000, 0x07FE_0000 + 0x1_0000])
+    async def test_redistributors_may_not_overlap_the_distributor(self, do: Do, address: int) -> None:
+        await make(do, "mmio")
+        await do("create_vgic_v3")
+        assert await do("vgic_set_addr", which="dist", addr=0x0800_0000) == {"ret": 0}
+        assert await do("vgic_set_addr", which="redist", addr=address) == refused("EINVAL")
+        assert await do("vgic_set_addr", which="redist", addr=0x07FE_0000) == {"ret": 0}, "behind it"
+        assert await do("vgic_set_addr", which="redist", addr=0x07FE_0000) == refused("EEXIST")
+
+    async def test_redistributors_need_room_for_all_vcpus(self, do: Do) -> None:
+        await do("create_vcpu", vcpu=0)
+        await do("create_vgic_v3")
+        assert await do("vgic_set_addr", which="redist", addr=1 << 40) == refused("E2BIG")
+        assert await do("vgic_set_addr", which="redist", addr=(1 << 40) - 0x1_0000) == refused("EINVAL")
+        assert await do("vgic_set_addr", which="redist", addr=(1 << 40) - 0x2_0000) == {"ret": 0}
+        assert await do("create_vcpu", vcpu=1) == {"ret": 0}, "the ones there are fit"
+        assert await do("create_vcpu", vcpu=2) == refused("EINVAL")
+
     async def test_places_that_overlap_fail_the_first_run_and_end_the_vm(self, do: Do) -> None:
         await make(do, "mmio")
         await do("create_vgic_v3")
-        await do("vgic_set_addr", which="dist", addr=0x0800_0000)
         await do("vgic_set_addr", which="redist", addr=0x0800_0000)
-        await do("vgic_init")
+        await do("vgic_set_addr", which="dist", addr=0x0800_0000)
         assert await do("run", vcpu=0) == failed("EINVAL")
         assert await do("run", vcpu=0) == failed("EIO")
         assert await do("get_attr", vcpu=0, group="TIMER_CTRL", attr="TIMER_IRQ_VTIMER") == refused("EIO")
@@ -271,14 +288,88 @@ class TestGic:
         await do("vgic_set_addr", which="redist", addr=0x080A_0000)
         await do("vgic_set_nr_irqs", value=interrupts)
         await do("vgic_init")
-        assert await do("vgic_reg", group=1, offset=4) == {"ret": 0, "value": 1 << 25 | 9 << 19 | interrupts // 32 - 1}
+        assert await do("vgic_reg", group=1, offset=4) == {"ret": 0, "value": 9 << 19 | interrupts // 32 - 1}
         assert await do("run", vcpu=0) == stored(0, 0x600D)
         assert await do("irq_line", type="spi", vcpu=0, num=interrupts - 1, level=1) == {"ret": 0}
         assert await do("irq_line", type="spi", vcpu=0, num=interrupts, level=1) == refused("EINVAL")
         assert await do("run", vcpu=0) == stored(0x80, interrupts - 1)
 
     async def test_its_operations_need_it(self, do: Do) -> None:
-        assert await do("vgic_init") == refused("ENXIO")
+        assert await do("vgic_init") == refused("EBADF")
+
+    async def test_it_cannot_be_made_while_a_vcpu_runs(self, do: Do) -> None:
+        await make(do, "spin", gic=True)
+        await do("run_async", vcpu=0)
+        assert await do("create_vgic_v3") == refused("EBUSY"), "before it is EEXIST"
+        await do("signal", vcpu=0)
+        await do("join", vcpu=0)
+        assert await do("create_vgic_v3") == refused("EEXIST")
+
+    async def test_its_registers_are_as_kvms_user_reads_them(self, do: Do) -> None:
+        await make(do, "mmio", gic=True, vcpus=2)
+        await do("irq_line", type="spi", vcpu=0, num=33, level=1)
+        await do("irq_line", type="ppi", vcpu=1, num=20, level=1)
+        distributor = {
+            0x0: 0x50, 0x8: 0x4B00_343B, 0xC: 0, 0x80: 0, 0x84: 2**32 - 1, 0x100: 0, 0x104: 0, 0x204: 2, 0x284: 0, 0x304: 0,
+            0x420: 0, 0x800: 0, 0xC00: 0, 0xC08: 0xAAAA_AAAA, 0xD04: 0, 0x6000: 0, 0x6100: 0, 0xFFE8: 0x3B,
+        }  # fmt: skip
+        redistributor = {
+            0x0: 0, 0x4: 0x4B00_343B, 0x8: 0x110, 0xC: 1, 0x14: 0, 0x70: 0, 0xFFE8: 0x3B, 0x1_0080: 2**32 - 1, 0x1_0100: 0xFFFF,
+            0x1_0200: 0, 0x1_0280: 0, 0x1_0400: 0, 0x1_0C00: 0xAAAA_AAAA, 0x1_0C04: 0, 0x1_0D00: 0, 0x1_0E00: 0,
+        }  # fmt: skip
+        for group, registers in ((1, distributor), (5, redistributor)):
+            got = {offset: await do("vgic_reg", group=group, vcpu=1, offset=offset) for offset in registers}
+            assert got == {offset: {"ret": 0, "value": value} for offset, value in registers.items()}
+        for group, offset in (
+            (1, 0x14),
+            (1, 0x2),
+            (1, 0x120),
+            (1, 0x6900),
+            (1, 0x2_0000),
+            (5, 0x20),
+            (5, 0x1_0104),
+            (5, 0x1_0420),
+        ):
+            assert await do("vgic_reg", group=group, vcpu=1, offset=offset) == refused("ENXIO")
+        assert await do("vgic_reg", group=1, vcpu=2, offset=0) == refused("EINVAL")
+        await do("run_async", vcpu=0)
+        assert await do("vgic_reg", group=1, offset=0) == refused("EBUSY")
+
+
+class TestVmAttributes:
+    async def test_there_is_one_and_a_number_does_not_do_for_it(self, do: Do) -> None:
+        await do("create_vcpu", vcpu=0)
+        where = {"vcpu": 0, "fd": "vm", "group": 0, "attr": 0}
+        assert await do("has_attr", **where) == {"ret": 0}
+        assert await do("get_attr", **where) == refused("EINVAL")
+        assert await do("set_attr", value=23, **where) == refused("EINVAL")
+        assert await do("set_attr", value=23, addr="bad", **where) == refused("EFAULT")
+        for other in ({"group": 0, "attr": 1}, {"group": 1, "attr": 0}):
+            assert await do("has_attr", **{**where, **other}) == refused("ENXIO")
+            assert await do("set_attr", value=23, **{**where, **other}) == refused("ENXIO")
+        assert await do("has_attr", argp="null", **where) == refused("EFAULT")
+
+
+class TestCapabilities:
+    @pytest.mark.parametrize(
+        ("capability", "answer"),
+        [("ARM_SYSTEM_SUSPEND", {"ret": 0}), ("ARM_NISV_TO_USER", {"ret": 0}), ("ARM_PMU_V3", refused("EINVAL"))],
+    )
+    async def test_what_can_be_enabled(self, do: Do, capability: str, answer: Answer) -> None:
+        assert await do("enable_cap", cap=capability) == answer
+
+
+class TestStatistics:
+    async def test_what_ends_runs_is_counted(self, do: Do) -> None:
+        await make(do, "mmio")
+        for _ in range(3):
+            await do("run", vcpu=0)
+        await do("set_pc", vcpu=0, program="wfi")
+        await do("run", vcpu=0, timeout_ms=3)
+        await do("signal", vcpu=0)
+        await do("join", vcpu=0)
+        counted = [await do("stat", vcpu=0, name=name) for name in ("mmio_exit_user", "signal_exits", "wfi_exit_stat")]
+        assert counted == [{"ret": 0, "value": value} for value in (3, 1, 1)]
 
 
 class TestStolenTime:

@@ -155,7 +155,7 @@ class TestPmuInterrupt:
     @pytest.mark.parametrize("attribute", range(6))
     @pytest.mark.parametrize("supported", BOTH)
     def test_has(self, attribute: int, supported: bool) -> None:
-        assert pmu(Irqchip(), supported=supported).has(attribute) == (supported and attribute < 4)
+        assert pmu(Irqchip(), supported=supported).has(attribute) == (supported and attribute < 5)
 
 
 class TestPmuInit:

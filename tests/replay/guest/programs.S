@@ -175,18 +175,25 @@ program secondary
         hvc     #0
         b       .
 
+// AFFINITY_INFO of vCPU 1, alone and with all that share its cluster.
+program affinity
+        mailbox
+        word    w0, PSCI_AFFINITY_INFO
+        mov     x1, #1
+        mov     x2, xzr
+        hvc     #0
+        str     w0, [x19]
+        word    w0, PSCI_AFFINITY_INFO
+        mov     x1, #1
+        mov     x2, #1
+        hvc     #0
+        str     w0, [x19, #4]
+        b       .
+
 // ---------------------------------------------------------------------------------------------------
 // Interrupts through the GIC.
 
-program gic_ready_wait
-        bl      set_up_gic
-        mailbox
-        movz    w1, #0x600d
-        str     w1, [x19]
-        b       wait
-
-program gic_wait
-        bl      set_up_gic
+        .org    affinity + 180, 0               // a transcript tells where a vCPU waits: 188 bytes from there
 wait:   mailbox
 1:      wfi
         mrs     x1, ICC_IAR1_EL1
@@ -198,6 +205,17 @@ wait:   mailbox
 2:      movz    w2, #0x3ff
         str     w2, [x19, #0x84]
         b       1b
+
+program gic_ready_wait
+        bl      set_up_gic
+        mailbox
+        movz    w1, #0x600d
+        str     w1, [x19]
+        b       wait
+
+program gic_wait
+        bl      set_up_gic
+        b       wait
 
 program gic_poll
         bl      set_up_gic
