@@ -205,7 +205,10 @@ class VcpuEngine(Protocol):
         """Bring the registers to the architecture's reset values. Latched kicks stay."""
 
     def read_register(self, name: str) -> int:
-        """Read a register by its lower-case name (`x0`, `sp`, `pc`, `pstate`); KeyError when there is none."""
+        """Read a register by its lower-case name (`x0`, `sp`, `pc`, `pstate`); KeyError when there is none.
+
+        Those that were given to the engine as `SystemRegister` are not the engine's, and no names here.
+        """
 
     def write_register(self, name: str, value: int) -> None:
         """Write a register by its lower-case name; KeyError when there is none."""

@@ -23,7 +23,6 @@ SYSTEM = (
     "tpidr_el0",
     "tpidrro_el0",
     "tpidr_el1",
-    "cntkctl_el1",
     "csselr_el1",
     "mdscr_el1",
     "afsr0_el1",

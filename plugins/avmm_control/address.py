@@ -74,12 +74,26 @@ def runtime_directory() -> Path:
     directory = _runtime_directory()
     try:
         directory.mkdir(mode=0o700, exist_ok=True)
-        found = directory.lstat()
+        private = _is_private(directory)
     except OSError as error:
         raise ConfigError(f"{directory}: {error.strerror}", key="control") from None
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+    if not private:
         raise ConfigError(f"{directory} must be a directory of yours that is closed to others (mode 0700)", key="control")
     return directory
+
+
+def runtime_directory_if_there() -> Path | None:
+    """The directory of the user's control sockets; None when there is none, or it is open to others."""
+    directory = _runtime_directory()
+    try:
+        return directory if _is_private(directory) else None
+    except OSError:
+        return None
+
+
+def _is_private(directory: Path) -> bool:
+    found = directory.lstat()
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
 
 
 def _runtime_directory() -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 
 from avmm.plugin import ConfigError, SteeredVm
-from avmm_control.address import Address, parse_address, split_setting
+from avmm_control.address import Address, TcpAddress, parse_address, split_setting
 from avmm_control.token import read_token
 
 log = structlog.get_logger("avmm")
@@ -27,7 +27,9 @@ class ControlInstrument:
         except ImportError as error:
             raise ConfigError(f"needs {error.name}: pip install 'avmm[control]'", key="control") from None
         address = parse_address(self._setting, vm.name)
-        joined = await server.join(vm, server.ControlServer(address, token=read_token(self._token_file)))
+        # The environment's token is for those who come over the network; a socket of the owner's own needs none.
+        token = read_token(self._token_file) if self._token_file is not None or isinstance(address, TcpAddress) else None
+        joined = await server.join(vm, server.ControlServer(address, token=token))
         self._joined[vm.name] = joined
         self.address = joined.address
         log.info("control served", vm=vm.name, address=str(joined.address))

@@ -63,15 +63,17 @@ class ControlServer:
         self.loop: asyncio.AbstractEventLoop | None = None
         """The event loop it serves on, from `open` on."""
 
-    def listen(self) -> None:
-        """Take the address, for the running event loop; ConfigError when it cannot be had."""
+    def listen(self, at: sockets.Place | None) -> None:
+        """Take the address (a TCP one is `at`) for the running event loop; ConfigError when it cannot be had."""
         self.loop = asyncio.get_running_loop()
-        self._listener = listener = sockets.listen(self.address)
         match self.address:
             case UnixAddress(path):
+                self._listener = sockets.listen_unix(path)
                 self._inode = path.lstat().st_ino
             case TcpAddress(host):
-                self.address = TcpAddress(host, listener.getsockname()[1])
+                assert at is not None
+                self._listener = sockets.listen_tcp(self.address, at)
+                self.address = TcpAddress(host, self._listener.getsockname()[1])
 
     async def open(self) -> None:
         """Answer those who connect."""
@@ -106,13 +108,14 @@ _servers: dict[str, ControlServer] = {}
 async def join(vm: SteeredVm, server: ControlServer) -> ControlServer:
     """Have `vm` served by `server`, or by the one that is at its address already."""
     key = str(server.address)
+    at = await sockets.resolve(server.address) if isinstance(server.address, TcpAddress) else None
     present = _servers.get(key)
     if present is not None and present.loop is not asyncio.get_running_loop():
         raise ConfigError(f"cannot listen at {key}: VMs of another event loop are served there", key="control")
     if present is not None:
         present.hub.add(vm)
         return present
-    server.listen()
+    server.listen(at)
     _servers[key] = server  # no await up to here: whoever comes next finds it
     server.hub.add(vm)
     await server.open()

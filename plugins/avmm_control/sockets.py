@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import stat
 from contextlib import suppress
@@ -9,34 +10,41 @@ from errno import EADDRINUSE
 from pathlib import Path
 
 from avmm.plugin import ConfigError
-from avmm_control.address import Address, TcpAddress, UnixAddress
+from avmm_control.address import TcpAddress
 
 BACKLOG = 128
 
 
-def listen(address: Address) -> socket.socket:
-    """A socket that listens at `address`; ConfigError, in one line, when that cannot be. A Unix socket is its owner's (0600)."""
-    return _listen_unix(address.path) if isinstance(address, UnixAddress) else _listen_tcp(address)
+Place = tuple[socket.AddressFamily, tuple[object, ...]]
 
 
-def _listen_tcp(address: TcpAddress) -> socket.socket:
+async def resolve(address: TcpAddress) -> Place:
+    """Where that is; ConfigError when the name service does not know. Its answer may take a while."""
+    loop = asyncio.get_running_loop()
     try:
-        found = socket.getaddrinfo(address.host or "0.0.0.0", address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, kind, protocol, _, place = found[0]
-        listener = socket.socket(family, kind, protocol)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(place)
-            listener.listen(BACKLOG)
-        except BaseException:
-            listener.close()
-            raise
+        found = await loop.getaddrinfo(address.host or "0.0.0.0", address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
-        raise ConfigError(f"cannot listen at {address}: {error.strerror or error}", key="control") from None
+        raise _cannot(address, error) from None
+    family, _, _, _, place = found[0]
+    return family, place
+
+
+def listen_tcp(address: TcpAddress, at: Place) -> socket.socket:
+    """A socket that listens at `address`, which is `at`; ConfigError when that cannot be."""
+    family, place = at
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(place)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise _cannot(address, error) from None
     return listener
 
 
-def _listen_unix(path: Path) -> socket.socket:
+def listen_unix(path: Path) -> socket.socket:
+    """A socket that listens at `path`, its owner's alone (0600); ConfigError when that cannot be."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         try:
@@ -50,11 +58,15 @@ def _listen_unix(path: Path) -> socket.socket:
         listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
-        raise ConfigError(f"cannot listen at {path}: {error.strerror or error}", key="control") from None
+        raise _cannot(path, error) from None
     except BaseException:
         listener.close()
         raise
     return listener
+
+
+def _cannot(where: object, error: OSError) -> ConfigError:
+    return ConfigError(f"cannot listen at {where}: {error.strerror or error}", key="control")
 
 
 def _clear(path: Path, error: OSError) -> None:

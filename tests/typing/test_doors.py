@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-DOORS = ("avmm", "avmm.plugin", "avmm.testing")
+DOORS = ("avmm", "avmm.plugin", "avmm.testing", "avmm_control.client")
 PINNED = Path(__file__).parent / "doors"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 from collections.abc import AsyncIterator
 from typing import Annotated
 
@@ -14,10 +13,10 @@ from starlette.responses import StreamingResponse
 from avmm.plugin import State
 from avmm_control.events import EventLog, Kind
 from avmm_control.routes.common import Named, binary
+from avmm_control.sse import COMMENT, MEDIA_TYPE, encode
 from avmm_control.transcript import ConsoleLog
 
 router = APIRouter(prefix="/v1/vms/{vm}", tags=["Streams"])
-MEDIA_TYPE = "text/event-stream"
 BATCH = 1000
 """Events of one kind sent at once."""
 CONSOLE_BATCH = 1 << 14
@@ -62,7 +61,7 @@ def _kinds(text: str) -> list[Kind]:
 async def _events(log: EventLog, kinds: list[Kind], places: list[int]) -> AsyncIterator[bytes]:
     traced = kinds != [Kind.STATE]
     with log.listening(kinds) as more:
-        yield b": stream\n\n"
+        yield COMMENT
         silent_s = 0.0
         while True:
             more.clear()
@@ -82,7 +81,7 @@ async def _events(log: EventLog, kinds: list[Kind], places: list[int]) -> AsyncI
                 silent_s += LOOK_S if traced else PING_S
                 if silent_s >= PING_S:
                     silent_s = 0.0
-                    yield b": still here\n\n"
+                    yield COMMENT
 
 
 def _look(log: EventLog, kinds: list[Kind], places: list[int]) -> tuple[list[str], bool, bool]:
@@ -94,13 +93,13 @@ def _look(log: EventLog, kinds: list[Kind], places: list[int]) -> tuple[list[str
         ring = log.rings[kind]
         new, lost = ring.since(min(places[position], ring.last()), BATCH)
         if lost:
-            texts.append(_event("lost", {"kind": kind.value, "count": lost}))
+            texts.append(encode("lost", {"kind": kind.value, "count": lost}))
         full |= len(new) == BATCH
         found += [(event[1], event[0], position, event) for event in new]
     for _, number, position, event in sorted(found):
         kind = kinds[position]
         places[position] = number
-        texts.append(_event(kind.value, log.data(kind, event), ".".join(map(str, places))))
+        texts.append(encode(kind.value, log.data(kind, event), ".".join(map(str, places))))
         over |= kind is Kind.STATE and event[3] == State.HALTED.value
     return texts, over and not full, full
 
@@ -114,32 +113,26 @@ async def console_output(served: Named, last: _LastId = None) -> StreamingRespon
 
 async def _output(log: ConsoleLog, place: int) -> AsyncIterator[bytes]:
     with log.listening() as more:
-        yield b": stream\n\n"
+        yield COMMENT
         while True:
             more.clear()
             closing = log.closed
             data, end = log.since(place, CONSOLE_BATCH)
             if lost := end - len(data) - place:
-                yield _event("lost", {"kind": "output", "count": max(0, lost)}).encode() if lost > 0 else b""
+                yield encode("lost", {"kind": "output", "count": max(0, lost)}).encode() if lost > 0 else b""
             place = end
             if data:
-                yield _event("output", {"data": base64.b64encode(data).decode()}, str(place)).encode()
+                yield encode("output", {"data": base64.b64encode(data).decode()}, str(place)).encode()
             elif closing:
                 return
             else:
                 try:
                     await asyncio.wait_for(more.wait(), PING_S)
                 except TimeoutError:
-                    yield b": still here\n\n"
+                    yield COMMENT
 
 
 @router.post("/console", status_code=204, openapi_extra=binary("The keys, as bytes."))
 async def console_input(served: Named, request: Request) -> None:
     """Type on the guest's console."""
     served.vm.console.input(await request.body())
-
-
-def _event(name: str, data: dict[str, object], number: str = "") -> str:
-    """One event as it is sent."""
-    identity = f"id: {number}\n" if number else ""
-    return f"{identity}event: {name}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n"

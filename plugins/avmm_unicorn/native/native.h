@@ -84,6 +84,7 @@ typedef struct SystemRegister {
     struct SystemRegister *next;
     struct Vcpu *vcpu;
     char name[32];
+    uint32_t encoding[5]; /* op0, op1, CRn, CRm, op2 */
     PyObject *read, *write, *allowed_at_el0, *now;
     bool native_clock;
     uint64_t constant;

@@ -22,11 +22,23 @@ typedef struct {
     uint64_t value;
 } Access;
 
-static bool find_encoding(const char *name, Access *access)
+/* True for a register that the architecture keeps: it traps to the host, whose handler is not to be called from here. */
+static bool is_defined(const Vcpu *vcpu, const Encoding *e)
+{
+    const uint32_t encoding[5] = {e->op0, e->op1, e->crn, e->crm, e->op2};
+    for (const SystemRegister *reg = vcpu->registers; reg != NULL; reg = reg->next) {
+        if (memcmp(reg->encoding, encoding, sizeof encoding) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool find_encoding(const Vcpu *vcpu, const char *name, Access *access)
 {
     for (size_t i = 0; i < sizeof encodings / sizeof *encodings; i++) {
         const Encoding *e = &encodings[i];
-        if (strcmp(e->name, name) == 0) {
+        if (strcmp(e->name, name) == 0 && !is_defined(vcpu, e)) {
             *access = (Access){e->crn, e->crm, e->op0, e->op1, e->op2, 0};
             return true;
         }
@@ -118,7 +130,7 @@ PyObject *avmm_read_register(Vcpu *vcpu, PyObject *arguments, PyObject *keywords
         lib.uc_reg_read(vcpu->uc, UC_ARM64_REG_PSTATE, &pstate);
         return PyLong_FromUnsignedLong(pstate);
     }
-    if (!find_encoding(name, &access) || lib.uc_reg_read(vcpu->uc, UC_ARM64_REG_CP_REG, &access) != 0) {
+    if (!find_encoding(vcpu, name, &access) || lib.uc_reg_read(vcpu->uc, UC_ARM64_REG_CP_REG, &access) != 0) {
         PyErr_SetObject(PyExc_KeyError, object);
         return NULL;
     }
@@ -143,7 +155,7 @@ PyObject *avmm_write_register(Vcpu *vcpu, PyObject *arguments, PyObject *keyword
         *place = value;
     } else if (strcmp(name, "pstate") == 0) {
         write_pstate(vcpu, (uint32_t)value);
-    } else if (find_encoding(name, &access)) {
+    } else if (find_encoding(vcpu, name, &access)) {
         access.value = value;
         lib.uc_reg_write(vcpu->uc, UC_ARM64_REG_CP_REG, &access);
         lib.tlb_flush(vcpu->cpu);

@@ -129,6 +129,7 @@ static int define(Vcpu *vcpu, RegInfo *info, const int encoding[5], SystemRegist
             PyErr_Format(PyExc_ValueError, "%s: no such system register encoding", reg->name);
             return -1;
         }
+        reg->encoding[i] = (uint32_t)encoding[i];
     }
     info->name = reg->name;
     info->state = CP_STATE_AA64;
