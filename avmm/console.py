@@ -1,4 +1,4 @@
-"""The VM's console: bytes from a serial device to the host, and back."""
+"""The VM's console: bytes from serial devices to the host, and back to one of them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from avmm.lock import DeviceLock
 
 
 class Console:
-    """Joins one serial device to the host. Input that arrives before a device listens is kept (up to 4096 bytes)."""
+    """Joins serial devices to the host. All may write; what is typed goes to the one that asked for it last.
 
-    __slots__ = ("_early", "_lock", "_output", "_receiver", "_watchers")
+    Input that arrives before a device listens is kept (up to 4096 bytes).
+    """
+
+    __slots__ = ("_early", "_lock", "_on_resize", "_output", "_receiver", "_watchers", "size")
 
     KEPT = 4096
 
@@ -18,6 +21,9 @@ class Console:
         self._lock, self._output = lock, output
         self._receiver: Callable[[bytes], object] | None = None
         self._early = b""
+        self._on_resize: Callable[[int, int], object] | None = None
+        self.size: tuple[int, int] | None = None
+        """The terminal's columns and rows, where they are known."""
         self._watchers: tuple[Callable[[bytes], object], ...] = ()
 
     def write(self, data: bytes) -> None:
@@ -52,3 +58,16 @@ class Console:
                 self._receiver(data)
             else:
                 self._early = (self._early + data)[: self.KEPT]
+
+    def on_resize(self, receiver: Callable[[int, int], object]) -> None:
+        """Have `receiver` called with the terminal's columns and rows, now if they are known, with the device lock held."""
+        self._on_resize = receiver
+        if self.size is not None:
+            self.resize(*self.size)
+
+    def resize(self, columns: int, rows: int) -> None:
+        """The terminal has this size now, 0 to 65535 each. Any thread."""
+        with self._lock:
+            self.size = columns, rows
+            if self._on_resize is not None:
+                self._on_resize(columns, rows)

@@ -36,6 +36,13 @@ DEVICE_OPTIONS = (
         "virtio-net",
         "net",
     ),
+    DeviceOption(
+        "--hvc",
+        "PORT[,KEY=VALUE...]",
+        "add a virtio console (hvc0 in the guest): console (this terminal), stream:ADDRESS, listen:ADDRESS, file:PATH or none",
+        "virtio-console",
+        "hvc",
+    ),
 )
 
 

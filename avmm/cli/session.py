@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 from contextlib import suppress
 from typing import assert_never
@@ -79,11 +80,15 @@ class Session:
             await vm.start()
             console = ConsoleInput(terminal.fd, lambda data: self._typed(vm, data, raw=terminal.raw))
             console.start()
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(signal.SIGWINCH, self._resized, vm)
+            self._resized(vm)
             ticker = asyncio.create_task(self._tick(vm, started_ns))
             try:
                 code, ending = await self._until_over(vm)
             finally:
                 console.stop()
+                loop.remove_signal_handler(signal.SIGWINCH)
                 ticker.cancel()
                 with suppress(asyncio.CancelledError):
                     await ticker
@@ -133,6 +138,11 @@ class Session:
                     self._live = not self._live
                 case _:
                     assert_never(action)
+
+    def _resized(self, vm: Vm) -> None:
+        """Tell the guest how large the terminal is, where standard output is one."""
+        if self._stdout is not None and os.isatty(self._stdout):
+            vm.console.resize(*os.get_terminal_size(self._stdout))
 
     async def _tick(self, vm: Vm, started_ns: int) -> None:
         """Once a second, what happened in it."""

@@ -18,6 +18,16 @@ for bus in platform virtio; do
     [ -n "$aliases" ] && modprobe -a -b -q $aliases 2>/dev/null
 done
 
+# A console whose driver comes just now was not there when the kernel looked for one for us.
+if [ ! -e /proc/self/fd/1 ]; then
+    tries=0
+    until (: >/dev/console) 2>/dev/null; do
+        [ $((tries += 1)) -gt 500 ] && exec poweroff -f
+        usleep 10000
+    done
+    exec </dev/console >/dev/console 2>&1
+fi
+
 ip link set lo up
 if [ -e /sys/class/net/eth0 ]; then
     ip link set eth0 up

@@ -1,8 +1,11 @@
 """Virtio devices over memory-mapped registers (OASIS virtio 1.2, 4.2)."""
 
 from avmm_virtio.chain import Chain
-from avmm_virtio.console import VirtioConsole
-from avmm_virtio.device import create_console, create_rng
+from avmm_virtio.chardev.base import Chardev, PortReceiver
+from avmm_virtio.console.device import VirtioConsole
+from avmm_virtio.console.options import create_console
+from avmm_virtio.console.port import Port
+from avmm_virtio.device import create_rng
 from avmm_virtio.entropy import VirtioEntropy
 from avmm_virtio.legacy import LegacyVirtioMmio
 from avmm_virtio.mmio import VirtioMmio
@@ -18,8 +21,11 @@ from avmm_virtio.wakeup import Wakeup
 
 __all__ = [
     "Chain",
+    "Chardev",
     "LegacyVirtioMmio",
     "Netdev",
+    "Port",
+    "PortReceiver",
     "QueueError",
     "QueueStats",
     "Receiver",

@@ -9,7 +9,8 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Sequence
 from contextlib import suppress
 
-from avmm_virtio.stream import Connection, Sleep, StreamNetdev
+from avmm_virtio.peer import Sleep
+from avmm_virtio.stream import Connection, StreamNetdev
 
 _MTU = 65520
 """passt's own default, and what it offers by DHCP: bigger frames, fewer of them."""

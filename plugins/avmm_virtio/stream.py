@@ -5,61 +5,34 @@ from __future__ import annotations
 import asyncio
 import socket
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
-from typing import cast
+from collections.abc import Sequence
 
 import structlog
 
 from avmm_virtio.framing import FrameReader, FramingError, framed
 from avmm_virtio.netdev import Netdev
-from avmm_virtio.sockets import Address, TcpAddress, UnixAddress, unlink
-
-_WRITE_LIMIT = 1 << 20
-"""Bytes that wait for a slow peer before no more frames are taken; up to one batch of frames comes on top."""
-
-Sleep = Callable[[float], Awaitable[None]]
+from avmm_virtio.peer import Peer, Sleep, accept, keep_connected
+from avmm_virtio.sockets import Address
 
 
-class Connection(asyncio.BufferedProtocol):
-    """One connection to a peer, from its making to its loss. Owner: the event loop."""
+class Connection(Peer, asyncio.BufferedProtocol):
+    """One connection to a peer that sends frames."""
+
+    write_limit = 1 << 20
+    """Up to one batch of frames comes on top."""
 
     def __init__(self, netdev: StreamNetdev) -> None:
+        super().__init__()
         self._netdev = netdev
         self._reader = FrameReader()
-        self._transport: asyncio.Transport | None = None
-        self._reading = True
-        self.writable = True
-        self.lost = asyncio.Event()
-        self.why = "closed by the peer"
-        """Why it was lost, in a few words."""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        stream = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
-        self._transport = stream
-        stream.set_write_buffer_limits(high=_WRITE_LIMIT)
-        made = stream.get_extra_info("socket")
-        if made is not None and made.family in (socket.AF_INET, socket.AF_INET6):
-            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def made(self) -> None:
         self._netdev.connected(self)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
+    def gone(self) -> None:
         self._netdev.disconnected(self)
-        if exc is not None:
-            self.why = str(exc)
-        self.lost.set()
 
-    def close(self, why: str) -> None:
-        """Hang up, whatever is under way."""
-        if self._transport is not None:
-            self.why = why
-            self._transport.abort()
-
-    def pause_writing(self) -> None:
-        self.writable = False
-
-    def resume_writing(self) -> None:
-        self.writable = True
+    def drained(self) -> None:
         self._netdev.drained(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -71,7 +44,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def deliver(self) -> None:
         """Hand on every whole frame. What the receiver has no room for stays here, and nothing more is read."""
-        if self._transport is None or self._transport.is_closing():
+        if not self.open:
             return
         try:
             frames = self._reader.frames()
@@ -81,17 +54,11 @@ class Connection(asyncio.BufferedProtocol):
             return
         taken = self._netdev.received(frames)
         self._reader.consume(frames[:taken])
-        if self._reading != (taken == len(frames)):
-            self._reading = not self._reading
-            if self._reading:
-                self._transport.resume_reading()
-            else:
-                self._transport.pause_reading()
+        self.read(wanted=taken == len(frames))
 
     def send(self, frames: Sequence[bytes]) -> None:
-        """Frames for the peer; the transport keeps what the socket does not take at once."""
-        assert self._transport is not None
-        self._transport.write(framed(frames))
+        """Frames for the peer."""
+        self.write(framed(frames))
 
 
 class StreamNetdev(Netdev):
@@ -168,36 +135,17 @@ class StreamClient(StreamNetdev):
         self._address, self._reconnect_s, self._sleep = address, reconnect_s, sleep
 
     async def run(self) -> None:
-        told = False
         try:
-            while True:
-                try:
-                    connection = await self._connect()
-                except OSError as error:
-                    why, event = error.strerror or str(error), "network peer not reached"
-                else:
-                    await connection.lost.wait()
-                    why, event, told = connection.why, "network peer lost", False
-                if not told:
-                    self.log.warning(event, peer=str(self._address), error=why, reconnect_s=self._reconnect_s)
-                told = True
-                if not self._reconnect_s:
-                    return
-                await self._sleep(self._reconnect_s)
+            await keep_connected(
+                self._address,
+                lambda: Connection(self),
+                self.log,
+                "network peer",
+                reconnect_s=self._reconnect_s,
+                sleep=self._sleep,
+            )
         finally:
             self.hang_up()
-
-    async def _connect(self) -> Connection:
-        loop = asyncio.get_running_loop()
-
-        def factory() -> Connection:
-            return Connection(self)
-
-        match self._address:
-            case UnixAddress(path):
-                return (await loop.create_unix_connection(factory, path))[1]
-            case TcpAddress(host, port):
-                return (await loop.create_connection(factory, host or "localhost", port))[1]
 
 
 class StreamServer(StreamNetdev):
@@ -209,15 +157,7 @@ class StreamServer(StreamNetdev):
         self._listening = listening
 
     async def run(self) -> None:
-        loop = asyncio.get_running_loop()
-        unix = self._listening.family == socket.AF_UNIX
-        path = self._listening.getsockname() if unix else None
-        start = loop.create_unix_server if unix else loop.create_server
-        server = await start(lambda: Connection(self), sock=self._listening)
         try:
-            await loop.create_future()
+            await accept(self._listening, lambda: Connection(self))
         finally:
-            server.close()
             self.hang_up()
-            if path is not None:
-                unlink(path)

@@ -53,3 +53,15 @@ def test_early_input_is_kept_up_to_a_bound_and_delivered_once():
     assert b"".join(received) == b"x" * 3000 + b"y" * 1096
     console.on_input(received.append)
     assert len(received) == 1
+
+
+def test_the_terminals_size_is_told_now_and_whenever_it_changes():
+    lock = DeviceLock()
+    console = Console(lock)
+    sizes: list[tuple[int, int, bool]] = []
+    console.on_resize(lambda columns, rows: sizes.append((columns, rows, lock._is_owned())))
+    assert sizes == []
+    console.resize(80, 25)
+    in_thread(lambda: console.resize(100, 30))
+    console.on_resize(lambda columns, rows: sizes.append((columns, rows, lock._is_owned())))
+    assert sizes == [(80, 25, True), (100, 30, True), (100, 30, True)]

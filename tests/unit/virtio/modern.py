@@ -15,8 +15,8 @@ READY = Status.ACKNOWLEDGE | Status.DRIVER | Status.FEATURES_OK
 class ModernBench:
     """A device and its driver. `faults` is what the machine was told of its guest."""
 
-    def __init__(self, model: VirtioModel, size: int = 8) -> None:
-        self.driver = Driver(size)
+    def __init__(self, model: VirtioModel, size: int = 8, driver: Driver | None = None) -> None:
+        self.driver = driver or Driver(size)
         self.memory = self.driver.memory
         self.faults: list[str] = []
         self.options = device_options(self.memory, guest_fault=lambda kind, detail: self.faults.append(f"{kind}: {detail}"))

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avmm.plugin import ConfigError, Width
-from avmm_virtio import LegacyVirtioMmio, VirtioConsole, create_console
+from avmm_virtio import LegacyVirtioMmio, Port, VirtioConsole, create_console
+from avmm_virtio.chardev.base import OutputChardev
+from avmm_virtio.console.device import F_EMERG_WRITE, F_SIZE
 from avmm_virtio.registers import F_EVENT_IDX, F_INDIRECT_DESC, Register
 from tests.unit.virtio.host import device_options
 from tests.unit.virtio.ring import NEXT, RAM, RAM_SIZE, WRITE, Driver
@@ -25,7 +27,9 @@ class Bench:
     def __init__(self, size: int = 8) -> None:
         self.driver = Driver(size)
         self.output = bytearray()
-        self.device = LegacyVirtioMmio(VirtioConsole(self.output.extend), device_options(self.driver.memory))
+        self.device = LegacyVirtioMmio(
+            VirtioConsole({0: Port(OutputChardev(self.output.extend))}), device_options(self.driver.memory)
+        )
 
     @property
     def irq(self) -> bool:
@@ -73,7 +77,7 @@ def test_it_identifies_itself(bench: Bench) -> None:
     assert bench.read(Register.MAGIC_VALUE) == int.from_bytes(b"virt", "little")
     assert bench.read(Register.VERSION) == 1
     assert bench.read(Register.DEVICE_ID) == 3
-    assert bench.read(Register.DEVICE_FEATURES) == F_EVENT_IDX | F_INDIRECT_DESC
+    assert bench.read(Register.DEVICE_FEATURES) == F_EVENT_IDX | F_INDIRECT_DESC | F_SIZE | F_EMERG_WRITE
     bench.write(Register.DEVICE_FEATURES_SEL, 1)
     assert bench.read(Register.DEVICE_FEATURES) == 0
 
@@ -191,7 +195,7 @@ class TestTestDevice:
         write(b"Hello\n\x00\xff12345")
         assert ended == []
 
-    @pytest.mark.parametrize(("table", "key"), [({}, "testdev"), ({"testdev": 1}, "testdev"), ({"testdev": True, "x": 1}, "x")])
+    @pytest.mark.parametrize(("table", "key"), [({}, "hvc"), ({"testdev": 1}, "testdev"), ({"testdev": True, "x": 1}, "x")])
     def test_a_mistake_in_its_table_is_named(self, table: dict[str, object], key: str) -> None:
         with pytest.raises(ConfigError) as caught:
             create_console(device_options(Bench().driver.memory, table, lambda detail, status: None))

@@ -1,36 +1,13 @@
-"""The virtio console (virtio 1.1, 5.3), one port; and the test device that may sit at its other end."""
+"""A test device at the end of a console's port: by it a guest ends the machine and says how that went."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from avmm_virtio.model import VirtioModel
-from avmm_virtio.virtqueue import Virtqueue
-
-_TRANSMIT = 1
-_MAX_WRITE = 1 << 20
-"""The most that one chain transmits; what comes beyond is dropped."""
+from avmm_virtio.chardev.base import OutputChardev
 
 
-class VirtioConsole(VirtioModel):
-    """A console that the guest only writes to: `output` gets the bytes. Buffers it gives for input wait for ever."""
-
-    device_id = 3
-    queue_sizes = (128, 128)
-
-    def __init__(self, output: Callable[[bytes], object]) -> None:
-        self._output = output
-
-    def notify(self, queue: Virtqueue) -> None:
-        if queue.index != _TRANSMIT:
-            return
-        for chain in queue.chains():
-            data = chain.read(0, _MAX_WRITE)
-            queue.push(chain, read=len(data))
-            self._output(data)
-
-
-class TestDevice:
+class TestDevice(OutputChardev):
     """Ends the machine when the guest says so: `<decimal>q` exits with status `<decimal>` * 2 + 1, in eight bits.
 
     The lowest bit is always set, so that a guest that passes (0) is told from a machine that was merely powered off. Any other
@@ -41,11 +18,11 @@ class TestDevice:
     """Not a test itself, whatever its name suggests to a collector of tests."""
 
     def __init__(self, shut_down: Callable[[str, int], None]) -> None:
+        super().__init__(self._look)
         self._shut_down = shut_down
         self._code = 0
 
-    def write(self, data: bytes) -> None:
-        """The guest wrote `data`."""
+    def _look(self, data: bytes) -> None:
         for byte in data:
             if 0x30 <= byte <= 0x39:
                 # No more than eight bits ever matter.
