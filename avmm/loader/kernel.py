@@ -9,9 +9,9 @@ from typing import BinaryIO
 
 from avmm.errors import LoadError
 from avmm.loader import arm64_image, elf
-from avmm.loader.packed import unpack
 from avmm.loader.placement import place
 from avmm.memory import GuestMemory
+from avmm.packed import unpack
 
 EM_AARCH64 = 183
 FLAT_OFFSET = 0x8_0000

@@ -1,4 +1,4 @@
-"""Compressed kernels: gzip, and the self-extracting EFI images of newer kernels (CONFIG_EFI_ZBOOT), unpacked without EFI."""
+"""Packed kernels: gzip, and the self-extracting EFI images of newer kernels (CONFIG_EFI_ZBOOT), unpacked without EFI."""
 
 from __future__ import annotations
 
