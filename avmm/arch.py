@@ -60,6 +60,18 @@ class VmServices(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Firmware:
+    """Firmware that a machine starts, instead of a kernel, and what the firmware is given to go on with."""
+
+    image: Path
+    variables: Path | None = None
+    """The file it keeps its variables in; None: they last as long as the machine."""
+    kernel: Path | None = None
+    initrd: Path | None = None
+    command_line: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ArchOptions:
     """What an arch factory is given: the machine's description, already checked for type."""
 
@@ -70,6 +82,8 @@ class ArchOptions:
     """The interrupt controller by the architecture's name for it; empty for its default."""
     options: Mapping[str, object] = field(default_factory=dict)
     """The rest of the machine's `[arch]` table, for the architecture to check."""
+    firmware: Firmware | None = None
+    """What the machine starts, unless it starts a kernel; ConfigError where it cannot start any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +97,8 @@ class DevicePlace:
     irq: int | None
     device: Device | None = None
     """The device itself, once it is made."""
+    options: Mapping[str, object] = field(default_factory=dict)
+    """The device plugin's own settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +212,7 @@ class Arch(ABC):
         """Write the device tree and the initrd to memory, remember the entry, and power on vCPU 0 alone.
 
         Called at every start and reset, after the image is in memory and every vCPU is reset. LoadError when it does not fit.
+        A machine with firmware starts that, wherever it is, and leaves `image` to it.
         """
 
     def handlers(self) -> Mapping[int, Callable[[Vcpu], None]]:

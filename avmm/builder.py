@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from typing import ParamSpec, Protocol, TypeVar
 
 from avmm import registry
-from avmm.arch import Arch, ArchFactory, ArchOptions, DevicePlace, SystemEvent, VmServices
+from avmm.arch import Arch, ArchFactory, ArchOptions, DevicePlace, Firmware, SystemEvent, VmServices
 from avmm.config import MachineConfig
 from avmm.console import Console
 from avmm.device import DeviceFactory, DeviceOptions
@@ -17,7 +17,10 @@ from avmm.engine import Engine, EngineFactory, EngineOptions
 from avmm.errors import AvmmError, ConfigError, PluginError
 from avmm.instrument import InstrumentFactory
 from avmm.irq import IrqLine
+from avmm.memory import MemorySlot
+from avmm.rom import Rom
 from avmm.slot import InlineSlot, Slot, ThreadSlot
+from avmm.vcpu.kicker import make_vcpus_request
 from avmm.vcpu.requests import REQUEST_MASK, Request
 from avmm.vcpu.vcpu import Vcpu, VcpuHost
 
@@ -78,19 +81,14 @@ def assemble(
     """Make the parts; `vcpus` is filled in place. What must be given back later is left in `undo`, also on failure."""
     if config.clock == "virtual" and config.slot != "inline":
         raise ConfigError("virtual time needs slot = 'inline'", key="slot")
-    if config.smp_mode == "parallel" and config.slot == "inline":
-        raise ConfigError("vCPUs in parallel need slot = 'thread': inline there is one thread for all", key="smp_mode")
-    options = ArchOptions(config.cpu, config.vcpus, config.memory_bytes, config.irqchip, config.arch_options)
+    options = ArchOptions(config.cpu, config.vcpus, config.memory_bytes, config.irqchip, config.arch_options, _firmware(config))
     arch = _make(config.arch, plugins.arch(config.arch), vm, options)
     undo.callback(vm.memory.close)
     for memory_slot in arch.memory_slots():
         vm.memory.add(memory_slot)
-    parallel = config.vcpus > 1 and config.slot == "thread" and config.smp_mode == "parallel"
-    engine_options = EngineOptions(config.arch, config.cpu, vm.clock, config.engine_options, parallel)
+    engine_options = EngineOptions(config.arch, config.cpu, vm.clock, config.engine_options)
     engine = _make(config.engine, plugins.engine(config.engine), engine_options)
     undo.callback(engine.close)
-    if parallel and config.smp_mode == "parallel" and engine.max_in_guest == 1:
-        raise ConfigError(f"the {config.engine} engine cannot run vCPUs in parallel here", key="smp_mode")
     names: dict[int, str] = {
         request & REQUEST_MASK: request.name for request in (*arch.requests, *Request) if request != Request.OUTSIDE_GUEST_MODE
     }
@@ -110,7 +108,10 @@ def assemble(
         vcpu.engine.count_instructions(config.count_instructions or config.clock == "virtual")
         vcpu.slot = slots[vcpu.index % len(slots)]
         parts.attach(vcpu.engine)
-    devices = [_add_device(vm, arch, plugins, console, place, options) for place, options in _places(config, arch)]
+    devices = []
+    for place in _places(config, arch):
+        rom = _rom_maker(vm, engine, vcpus, place)
+        devices.append(_add_device(vm, arch, plugins, console, place, rom, undo))
     return Machine(arch, engine, vcpus, slots, devices, names)
 
 
@@ -127,7 +128,7 @@ def _make(name: str, factory: Callable[P, R], *args: P.args, **kwargs: P.kwargs)
 def _make_slots(config: MachineConfig, vm: BuildingVm, engine: Engine, undo: ExitStack) -> list[Slot]:
     """As many slots as vCPUs may be in guest mode at once."""
     slots: list[Slot] = []
-    for number in range(1 if config.smp_mode == "turns" else min(config.vcpus, engine.max_in_guest)):
+    for number in range(min(config.vcpus, engine.max_in_guest)):
         if config.slot == "inline":
             slot: Slot = InlineSlot(vm.clock)
         else:
@@ -137,19 +138,50 @@ def _make_slots(config: MachineConfig, vm: BuildingVm, engine: Engine, undo: Exi
     return slots
 
 
-def _places(config: MachineConfig, arch: Arch) -> list[tuple[DevicePlace, dict[str, object]]]:
+def _firmware(config: MachineConfig) -> Firmware | None:
+    if config.firmware is not None:
+        return Firmware(config.firmware, config.nvram, config.kernel, config.initrd, config.append)
+    if config.nvram is not None:
+        raise ConfigError("there is no firmware whose variables it could keep", key="nvram")
+    return None
+
+
+def _places(config: MachineConfig, arch: Arch) -> list[DevicePlace]:
     """All devices and where they go: the architecture's usual ones, then (or instead, by name) the description's."""
-    places: dict[str, tuple[DevicePlace, dict[str, object]]] = {}
+    places: dict[str, DevicePlace] = {}
     if config.default_devices:
-        places = {place.name: (place, {}) for place in arch.default_devices()}
+        places = {place.name: place for place in arch.default_devices()}
     for name, device in config.devices.items():
-        place = arch.place(name, device.kind, device.base, device.irq)
-        places[name] = (place, device.options)
+        places[name] = replace(arch.place(name, device.kind, device.base, device.irq), options=device.options)
     return list(places.values())
 
 
+def _rom_maker(vm: BuildingVm, engine: Engine, vcpus: list[Vcpu], place: DevicePlace) -> Callable[[int], Rom]:
+    """What makes memory of a device's own in its place."""
+
+    def make(size: int) -> Rom:
+        slot = MemorySlot(place.address, size, name=place.name, read_only=True)
+        vm.memory.add(slot)
+        engine.map_memory(slot)
+
+        def trap_reads(on: bool) -> None:
+            engine.trap_reads(slot, on)
+            # The engine has seen to the vCPU whose access brought us here.
+            make_vcpus_request([vcpu for vcpu in vcpus if not vcpu.in_guest_thread()], Request.TLB_FLUSH)
+
+        return Rom(slot.buffer, trap_reads)
+
+    return make
+
+
 def _add_device(
-    vm: BuildingVm, arch: Arch, plugins: Plugins, console: Console, place: DevicePlace, options: dict[str, object]
+    vm: BuildingVm,
+    arch: Arch,
+    plugins: Plugins,
+    console: Console,
+    place: DevicePlace,
+    make_rom: Callable[[int], Rom],
+    undo: ExitStack,
 ) -> DevicePlace:
     """Make one device and put it on the bus."""
     line = None if place.irq is None else IrqLine(arch.irq_chip, place.irq, vm.device_lock, place.name)
@@ -160,7 +192,19 @@ def _add_device(
     device = _make(
         place.kind,
         plugins.device(place.kind),
-        DeviceOptions(place.name, vm.clock, vm.device_lock, console, line, options, vm.memory, shut_down, vm.guest_fault),
+        DeviceOptions(
+            place.name,
+            vm.clock,
+            vm.device_lock,
+            console,
+            line,
+            place.options,
+            vm.memory,
+            shut_down,
+            vm.guest_fault,
+            make_rom,
+        ),
     )
+    undo.callback(device.close)
     vm.bus.add(place.address, device, place.name).irq = line
-    return DevicePlace(place.name, place.kind, place.address, place.irq, device)
+    return replace(place, device=device)

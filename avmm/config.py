@@ -136,13 +136,15 @@ class MachineConfig(BaseModel):
     memory: Size = "256M"
     kernel: FilePath = None
     initrd: FilePath = None
+    firmware: FilePath = None
+    """What the machine starts instead of the kernel, which is then for the firmware to find."""
+    nvram: FilePath = None
+    """The file in which firmware keeps its variables; created when it is not there."""
     append: Annotated[str, AfterValidator(_no_nul)] = ""
     """The guest's command line."""
     clock: Literal["host", "virtual"] = "host"
     slot: Literal["thread", "inline"] = "thread"
     """Where guest code executes: in a thread of its own, or in slices in the event loop's."""
-    smp_mode: Literal["auto", "parallel", "turns"] = "auto"
-    """Whether several vCPUs execute guest code at the same time, a thread each, or take turns; `auto`: as the engine can."""
     affinity: Literal["free", "shared"] = "free"
     """Where threads run: wherever the kernel puts them, or guest and event loop on one core while nobody else wants it."""
     quantum_us: int = Field(default=1000, ge=1, le=10_000_000)
@@ -186,10 +188,11 @@ class MachineConfig(BaseModel):
             memory: int | str = "256M",
             kernel: Path | str | None = None,
             initrd: Path | str | None = None,
+            firmware: Path | str | None = None,
+            nvram: Path | str | None = None,
             append: str = "",
             clock: Literal["host", "virtual"] = "host",
             slot: Literal["thread", "inline"] = "thread",
-            smp_mode: Literal["auto", "parallel", "turns"] = "auto",
             affinity: Literal["free", "shared"] = "free",
             quantum_us: int = 1000,
             halt_poll_ns: int = 0,
@@ -266,7 +269,7 @@ class MachineConfig(BaseModel):
             raise in_syntax(error, path, text) from None
         except RecursionError:
             raise ConfigError("not TOML that avmm reads: nested too deeply", place=str(path)) from None
-        for key in ("kernel", "initrd", "control_token_file"):
+        for key in ("kernel", "initrd", "firmware", "nvram", "control_token_file"):
             if isinstance(value := values.get(key), str) and value:
                 values[key] = path.parent / value
         places = {"": str(path)} | {key: f"{path}:{line}" for key, line in key_lines(text).items()}

@@ -13,6 +13,7 @@ from avmm.console import Console
 from avmm.irq import IrqLine
 from avmm.lock import DeviceLock
 from avmm.memory import GuestMemory
+from avmm.rom import Rom, loose_rom
 
 if TYPE_CHECKING:
     from avmm.instrument import Figure, FigureValue
@@ -57,6 +58,9 @@ class Device(ABC):
     async def resume(self) -> None:
         """The VM goes on."""
 
+    def close(self) -> None:
+        """Give back what the device holds of the host. Called once, when the VM is taken apart; no method is called after it."""
+
     def figures(self) -> Iterable[tuple[Figure, FigureValue]]:
         """What the device counts, as it is now. Any thread, without a lock: reads plain integers only."""
         return ()
@@ -89,6 +93,8 @@ class DeviceOptions:
     """Shut the machine down: why, in one line, and the guest's exit status (0 to 255). Any thread; returns at once."""
     guest_fault: Callable[[str, str], None] = _uncounted
     """Count (by kind, a small fixed set) and log, rate-limited, something odd that the guest did. Any thread."""
+    make_rom: Callable[[int], Rom] = loose_rom
+    """Memory of so many bytes in the place of the device's registers: see `Rom`. ConfigError when it cannot be there."""
 
 
 DeviceFactory = Callable[[DeviceOptions], Device]

@@ -7,6 +7,7 @@ from avmm.arch import (
     ArchVcpu,
     BootImage,
     DevicePlace,
+    Firmware,
     SystemEvent,
     VmServices,
 )
@@ -75,6 +76,8 @@ from avmm.irq import IrqChip, IrqLine
 from avmm.lifecycle import State
 from avmm.lock import DeviceLock
 from avmm.memory import GuestMemory, MemorySlot
+from avmm.packed import unpack
+from avmm.rom import Rom
 from avmm.snapshot import DeviceSnapshot, VcpuSnapshot, VmSnapshot, take_snapshot
 from avmm.steering import MAX_STEP, SteeredVm, Steering, StepResult
 from avmm.userspace import Leave, UserspaceVm
@@ -136,6 +139,7 @@ __all__ = [
     "Figure",
     "FigureKind",
     "FigureValue",
+    "Firmware",
     "GuestMemory",
     "Halt",
     "HaltReason",
@@ -161,6 +165,7 @@ __all__ = [
     "PostedWord",
     "Region",
     "Request",
+    "Rom",
     "State",
     "SteeredVm",
     "Steering",
@@ -193,4 +198,5 @@ __all__ = [
     "remove_tracer",
     "resolve",
     "take_snapshot",
+    "unpack",
 ]

@@ -239,7 +239,7 @@ class Vm:
             vcpu.arch.reset()
             vcpu.power_off()
         image = BootImage(self.arch.image_base, self.arch.image_base, self.config.append, self.config.initrd)
-        if self.config.kernel is not None:
+        if self.config.kernel is not None and self.config.firmware is None:
             kernel = load_kernel(
                 self.config.kernel, self.memory, elf_machine=self.arch.elf_machine, image_base=self.arch.image_base
             )

@@ -5,12 +5,17 @@ import shutil
 import subprocess
 import sys
 
+FILES = {
+    "/usr/lib/u-boot/qemu_arm64/u-boot.bin": "u-boot-qemu",
+    "/usr/share/AAVMF/AAVMF_CODE.fd": "qemu-efi-aarch64",
+}
 PROGRAMS = {"promtool": "prometheus", "dtc": "device-tree-compiler", "passt": "passt"}
 
 
 def main() -> None:
     """Install what is missing, as root on a machine with apt; else say what is missing."""
     missing = [package for program, package in PROGRAMS.items() if shutil.which(program) is None]
+    missing += [package for file, package in FILES.items() if not os.path.exists(file)]
     if not missing:
         return
     if os.geteuid() != 0 or shutil.which("apt-get") is None:

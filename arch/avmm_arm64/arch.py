@@ -12,19 +12,21 @@ from avmm.plugin import (
     ConfigError,
     DevicePlace,
     LineView,
+    LoadError,
     MemorySlot,
     Vcpu,
     VmServices,
 )
 from avmm_arm64 import views
 from avmm_arm64.attributes import TimerAttributes, VcpuAttributes
-from avmm_arm64.boot import place_at_top
+from avmm_arm64.boot import place_at_start, place_at_top
 from avmm_arm64.fdt import Board, build_fdt
 from avmm_arm64.gic import Gic, GicV2
 from avmm_arm64.gic.gicv2 import MAX_VCPUS as MAX_VCPUS_GICV2
 from avmm_arm64.interrupt_claims import FIRST_SPI, Claims
 from avmm_arm64.layout import (
     COUNTER_HZ,
+    FLASH_BASE,
     GICC_BASE,
     GICD_BASE,
     GICR_BASE,
@@ -69,7 +71,7 @@ class Arm64(Arch):
         self.attributes = VcpuAttributes(timers, PmuAttributes(claims, lambda: timers.immutable, self.pmu.counters))
         self.attributes.pmu.supported = self.pmu.present
         self._pmus_set_up = False
-        self._places = Places(options.memory_bytes)
+        self._places = Places(options.memory_bytes, options.vcpus, options.firmware)
         self._vcpus: list[Arm64Vcpu] = []
         self.gic: Gic | GicV2
         if _IRQCHIPS[options.irqchip] is GicV2:
@@ -155,8 +157,14 @@ class Arm64(Arch):
             isinstance(self.gic, GicV2),
             pmu_irqs=tuple(parts.pmu_intid for parts in self._vcpus if parts.pmu is not None),
         )
-        tree = place_at_top(self._vm.memory, ram, image, lambda initrd: build_fdt(board, image.command_line, initrd))
-        self._vcpus[0].start_at(image.entry, tree)
+        if self._options.firmware is None:
+            tree = place_at_top(self._vm.memory, ram, image, lambda initrd: build_fdt(board, image.command_line, initrd))
+            self._vcpus[0].start_at(image.entry, tree)
+        else:
+            if self._vm.memory.find(FLASH_BASE, 4) is None:
+                raise LoadError(f"no flash at {FLASH_BASE:#x}, where firmware starts: give it one, or leave it the usual devices")
+            place_at_start(self._vm.memory, RAM_BASE, build_fdt(board, image.command_line, None))
+            self._vcpus[0].start_at(FLASH_BASE, 0)
         self._vm.vcpus[0].power_on()
 
     def _drive_pins(self, index: int, irq: bool, fiq: bool) -> None:

@@ -12,6 +12,9 @@ _PAGE = 4096
 _MAX_FDT = 2 << 20
 """The device tree is 8-byte aligned and no larger than 2 MiB."""
 
+_FIRMWARE_FDT = 1 << 20
+"""What firmware leaves alone at the start of memory for the device tree, on QEMU's `virt` too."""
+
 TreeBuilder = Callable[[tuple[int, int] | None], bytes]
 """The device tree for an initrd between these addresses, the second one free; None: without one."""
 
@@ -48,6 +51,15 @@ def place_at_top(memory: GuestMemory, ram: tuple[int, int], image: BootImage, bu
         initrd = address, address + initrd_size
     memory.write(fdt_address, build_tree(initrd))
     return fdt_address
+
+
+def place_at_start(memory: GuestMemory, ram_base: int, tree: bytes) -> None:
+    """Put the device tree where firmware looks for it: at the start of memory. LoadError when it is too large."""
+    if len(tree) > _FIRMWARE_FDT:
+        raise LoadError(f"the device tree has {len(tree)} bytes; firmware has room for {_FIRMWARE_FDT}")
+    if memory.find(ram_base, len(tree)) is None:
+        raise LoadError(f"guest memory is too small for the device tree ({len(tree)} bytes)")
+    memory.write(ram_base, tree)
 
 
 def _size(path: Path) -> int:

@@ -59,8 +59,12 @@ def build_fdt(board: Board, command_line: str, initrd: tuple[int, int] | None) -
         root.append(_pmu(board))
     root.append(_clock())
     root.append(_gicv2() if board.gicv2 else _gicv3(board.vcpus))
+    flash = [place for place in board.devices if place.kind == "cfi-flash"]
+    if flash:
+        root.append(_flash(flash))
     for place in board.devices:
-        root.append(_device(place))
+        if place not in flash:
+            root.append(_device(place))
     blob: bytes = tree.to_dtb(version=17)
     return blob
 
@@ -186,9 +190,23 @@ def _device_name(place: DevicePlace) -> str:
     return f"{place.kind}@{place.address:x}"
 
 
+def _flash(banks: list[DevicePlace]) -> fdt.Node:
+    """All banks in one node: the operating system sees them as one device."""
+    first, *_ = sorted(banks, key=lambda place: place.address)
+    reg = [cell for place in sorted(banks, key=lambda place: place.address) for cell in (place.address, _size(place))]
+    node = _node(f"flash@{first.address:x}", reg=tuple(reg))
+    _strings(node, "compatible", "cfi-flash")
+    _words(node, "bank-width", 4)
+    return node
+
+
+def _size(place: DevicePlace) -> int:
+    return 0x1000 if place.device is None else place.device.size
+
+
 def _device(place: DevicePlace) -> fdt.Node:
     """A device's node; a kind without a binding of its own is compatible with `avmm,<kind>`."""
-    size = 0x1000 if place.device is None else place.device.size
+    size = _size(place)
     match place.kind:
         case "pl011" | "pl031":
             node = _node(_device_name(place), reg=(place.address, size))
@@ -199,6 +217,10 @@ def _device(place: DevicePlace) -> fdt.Node:
         case kind if kind.startswith("virtio"):
             node = _node(_device_name(place), reg=(place.address, VIRTIO_STRIDE))
             _strings(node, "compatible", "virtio,mmio")
+            node.append(fdt.Property("dma-coherent"))
+        case "fw-cfg":
+            node = _node(_device_name(place), reg=(place.address, size))
+            _strings(node, "compatible", "qemu,fw-cfg-mmio")
             node.append(fdt.Property("dma-coherent"))
         case kind:
             node = _node(_device_name(place), reg=(place.address, size))

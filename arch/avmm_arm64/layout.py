@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
-from avmm.plugin import ConfigError, DevicePlace
+from avmm.plugin import ConfigError, DevicePlace, Firmware
 
 GICD_BASE: Final = 0x0800_0000
 GICC_BASE: Final = 0x0801_0000
 GICR_BASE: Final = 0x080A_0000
+FLASH_BASE: Final = 0x0000_0000
+"""Where the vCPU starts that has firmware."""
+FLASH_SIZE: Final = 0x0400_0000
+"""Of each of two banks: the firmware itself, and its variables."""
 UART_BASE: Final = 0x0900_0000
 UART_SPI: Final = 1
 RTC_BASE: Final = 0x0901_0000
 RTC_SPI: Final = 2
+FW_CFG_BASE: Final = 0x0902_0000
 VIRTIO_BASE: Final = 0x0A00_0000
 VIRTIO_STRIDE: Final = 0x200
 VIRTIO_FIRST_SPI: Final = 16
@@ -40,13 +46,16 @@ def affinity(index: int) -> int:
 class Places:
     """Which device sits where, and which shared interrupts are taken."""
 
-    def __init__(self, ram_bytes: int) -> None:
+    def __init__(self, ram_bytes: int, vcpus: int = 1, firmware: Firmware | None = None) -> None:
+        self._vcpus, self._firmware = vcpus, firmware
         self._ram_end = RAM_BASE + ram_bytes
         self._places: dict[str, DevicePlace] = {}
 
     def defaults(self) -> list[DevicePlace]:
         """The devices of a machine that is not told otherwise."""
         places = [DevicePlace("uart0", "pl011", UART_BASE, UART_SPI), DevicePlace("rtc0", "pl031", RTC_BASE, RTC_SPI)]
+        if self._firmware is not None:
+            places += _for_firmware(self._firmware, self._vcpus)
         self._places.update((place.name, place) for place in places)
         return places
 
@@ -73,8 +82,24 @@ class Places:
         return place
 
 
-def _candidates(kind: str) -> list[tuple[int, int]]:
-    """Addresses and shared interrupts for a device of `kind`, the usual first."""
+def _for_firmware(firmware: Firmware, vcpus: int) -> list[DevicePlace]:
+    """The flash that firmware is in and the flash for its variables, and where it learns what it is to boot."""
+    code = {"file": firmware.image, "read_only": True}
+    variables = {} if firmware.variables is None else {"file": firmware.variables}
+    given = {"kernel": firmware.kernel, "initrd": firmware.initrd, "append": firmware.command_line, "vcpus": vcpus}
+    return [
+        DevicePlace("flash0", "cfi-flash", FLASH_BASE, None, options=code),
+        DevicePlace("flash1", "cfi-flash", FLASH_BASE + FLASH_SIZE, None, options=variables),
+        DevicePlace("fw_cfg", "fw-cfg", FW_CFG_BASE, None, options=given),
+    ]
+
+
+def _candidates(kind: str) -> Sequence[tuple[int, int | None]]:
+    """Addresses and shared interrupts for a device of `kind`, the usual first; those of firmware have no interrupt."""
+    if kind == "cfi-flash":
+        return [(FLASH_BASE, None), (FLASH_BASE + FLASH_SIZE, None)]
+    if kind == "fw-cfg":
+        return [(FW_CFG_BASE, None)]
     platform = [(PLATFORM_BASE + n * PLATFORM_STRIDE, PLATFORM_FIRST_SPI + n) for n in range(PLATFORM_COUNT)]
     if kind == "pl011":
         return [(UART_BASE, UART_SPI), *platform]

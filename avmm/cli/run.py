@@ -22,6 +22,8 @@ from avmm.errors import ConfigError
 _OVERRIDES: dict[str, tuple[str, str, str]] = {
     "kernel": ("--kernel", "FILE", "the guest: ELF, Linux arm64 Image, or a flat image"),
     "initrd": ("--initrd", "FILE", "the guest's initial RAM disk"),
+    "firmware": ("--firmware", "FILE", "firmware to start instead of the guest, which it finds by itself or is given"),
+    "nvram": ("--nvram", "FILE", "where the firmware keeps its variables"),
     "append": ("--append", "TEXT", "the guest's command line"),
     "vcpus": ("--smp", "N", "how many vCPUs"),
     "memory": ("--memory", "SIZE", "guest memory: bytes, or with K, M, G"),
@@ -38,7 +40,6 @@ _OVERRIDES: dict[str, tuple[str, str, str]] = {
     "name": ("--name", "NAME", "the machine's name in logs and metrics"),
     "clock": ("--clock", "host|virtual", "real time, or time that moves with guest instructions"),
     "slot": ("--slot", "thread|inline", "guest code in its own thread, or in the event loop's"),
-    "smp_mode": ("--smp-mode", "parallel|turns", "vCPUs at the same time, a thread each, or in turn"),
     "on_reset": ("--on-reset", "reset|exit", "what a reset by the guest does: starts it again (the default), or ends it"),
     "affinity": ("--affinity", "shared|free", "guest and event loop share a core while they can (the default), or not"),
 }
@@ -95,8 +96,9 @@ def machine(arguments: argparse.Namespace) -> MachineConfig:
         changes["devices"] = {**config.devices, **added}
         places.update(device_places)
     config = config.with_overrides(changes, places)
-    if config.kernel is None:
-        raise config.located(ConfigError("missing: name the guest with --kernel or in the machine's description", key="kernel"))
+    if config.kernel is None and config.firmware is None:
+        text = "missing: name the guest with --kernel or --firmware, or in the machine's description"
+        raise config.located(ConfigError(text, key="kernel"))
     return config
 
 

@@ -300,6 +300,8 @@ class ScriptedEngine:
         self.max_in_guest = max_in_guest
         self.vcpus: list[ScriptedVcpu] = []
         self.memory: list[MemorySlot] = []
+        self.reads_trapped = set[int]()
+        """The addresses of the slots whose reads trap."""
         self.closed = False
 
     def map_memory(self, slot: MemorySlot) -> None:
@@ -309,9 +311,13 @@ class ScriptedEngine:
         self.memory.remove(slot)
 
     def trap_reads(self, slot: MemorySlot, on: bool) -> None:
-        """Nothing to be done: a script's accesses all trap."""
+        """Only to be remembered: a script's accesses all trap."""
         assert slot in self.memory, "only mapped memory traps"
         assert slot.read_only, "only reads of read-only memory trap"
+        if on:
+            self.reads_trapped.add(slot.address)
+        else:
+            self.reads_trapped.discard(slot.address)
 
     def create_vcpu(
         self, index: int, traps: Traps, registers: Sequence[SystemRegister], counters: Sequence[Counter]

@@ -166,6 +166,8 @@ class ToyArch(Arch):
 
     def __init__(self, vm: VmServices, options: ArchOptions) -> None:
         self.vm, self._memory_bytes = vm, options.memory_bytes
+        if options.firmware is not None:
+            raise ConfigError("toy machines have none", key="firmware")
         self._boot = options.options.get("boot", "all")
         if self._boot not in ("all", "first"):
             raise ConfigError("must be 'all' or 'first'", key="arch.boot")

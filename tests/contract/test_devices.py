@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import avmm_firmware
 import avmm_rtc
 import avmm_uart
 import avmm_virtio
@@ -32,3 +33,28 @@ class TestVirtioConsole(DeviceContract):
 
     def make_device(self, options: DeviceOptions) -> Device:
         return avmm_virtio.create_console(replace(options, options={"testdev": True}))
+
+
+class TestCode(DeviceContract):
+    """A flash that the guest cannot change; small, so that every offset is tried."""
+
+    def make_device(self, options: DeviceOptions) -> Device:
+        rom = options.make_rom(0x4000)
+        return avmm_firmware.FlashDevice(rom, None, read_only=True, sector_size=0x1000)
+
+
+class TestVariables(DeviceContract):
+    """A flash that the guest can change, which a reset does not undo."""
+
+    volatile = range(0x4000)
+
+    def make_device(self, options: DeviceOptions) -> Device:
+        rom = options.make_rom(0x4000)
+        return avmm_firmware.FlashDevice(rom, None, read_only=False, sector_size=0x1000)
+
+
+class TestFwCfg(DeviceContract):
+    """What firmware is told."""
+
+    def make_device(self, options: DeviceOptions) -> Device:
+        return avmm_firmware.create_fw_cfg(replace(options, options={"append": "console=ttyAMA0"}))

@@ -14,6 +14,8 @@ _DEVICES = {
     "testdev": {"kind": "virtio-console", "testdev": True},
     "net0": {"kind": "virtio-net", "net": "none"},
     "rng0": {"kind": "virtio-rng"},
+    "flash0": {"kind": "cfi-flash"},
+    "fw_cfg": {"kind": "fw-cfg"},
 }
 
 

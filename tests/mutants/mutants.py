@@ -12,10 +12,12 @@ WAIT, SLEEP, POWER = RULES + "test_wait.py", RULES + "test_sleep.py", RULES + "t
 REQUESTS, POSTED, MODE = RULES + "test_requests.py", RULES + "test_posted.py", RULES + "test_mode.py"
 CANCELLATION, FAILURE = RULES + "test_cancellation.py", RULES + "test_failure.py"
 CORE = "tests/unit/core/"
-MEASURED = CORE + "test_measured.py"
+MEASURED, ROM = CORE + "test_measured.py", CORE + "test_rom.py"
+FLASHED, FW_CFGS = "tests/unit/firmware/test_flash.py", "tests/unit/firmware/test_fw_cfg.py"
 
 VCPU, KICKER, HALT = "avmm/vcpu/vcpu.py", "avmm/vcpu/kicker.py", "avmm/vcpu/halt.py"
 ACKS, POSTED_WORD, NUMBERS = "avmm/vcpu/acks.py", "avmm/vcpu/posted.py", "avmm/vcpu/requests.py"
+FLASH, FW_CFG = "plugins/avmm_firmware/flash.py", "plugins/avmm_firmware/fw_cfg"
 SLOT, VM, IDLE, SCRIPTED = "avmm/slot.py", "avmm/vm.py", "avmm/idle.py", "avmm/testing/scripted.py"
 
 
@@ -285,8 +287,8 @@ MUTANTS = [
         "        vcpu.make_request(UNHALT)\n        if self.runnable():\n",
         (SLEEP,),
     ),
-    Mutant("a paused vCPU is runnable", HALT, " and not vcpu.paused and ", " and ", (SLEEP, POWER)),
-    Mutant("a powered-off vCPU is runnable", HALT, "not vcpu.powered_off and not", "not", (SLEEP,)),
+    Mutant("a paused vCPU is runnable", HALT, " and not self._kept() and ", " and ", (SLEEP, POWER)),
+    Mutant("a powered-off vCPU is runnable", HALT, "return not vcpu.powered_off and not", "return not", (SLEEP,)),
     # Power, pause, the end.
     Mutant(
         "a powered-off vCPU sleeps only once",
@@ -405,6 +407,46 @@ MUTANTS = [
         "                    stats.exited_ns += asleep_ns\n",
         "                    pass\n",
         (MEASURED,),
+    ),
+    # Memory that is a device.
+    Mutant(
+        "the other vCPUs do not hear that reads trap now",
+        "avmm/builder.py",
+        "[vcpu for vcpu in vcpus if not vcpu.in_guest_thread()], Request.TLB_FLUSH",
+        "[], Request.TLB_FLUSH",
+        (ROM,),
+    ),
+    Mutant("a change of a ROM's reads that is none is told", "avmm/rom.py", "if on is not self._direct:", "if True:", (ROM,)),
+    Mutant("a device is never closed", "avmm/builder.py", "    undo.callback(device.close)\n", "", (ROM,)),
+    Mutant("programming sets bits", FLASH, "bytes(old & byte for old, byte", "bytes(byte for _, byte", (FLASHED,)),
+    Mutant(
+        "flash has what its file has not",
+        FLASH,
+        "            self._status |= error\n            return False\n",
+        "            self._status |= error\n",
+        (FLASHED,),
+    ),
+    Mutant("a buffer leaves its window", FLASH, "        if offset // _WINDOW != window or ", "        if ", (FLASHED,)),
+    Mutant(
+        "an unknown command hides the array",
+        FLASH,
+        "self.rejected += 1\n                self._show(Reads.ARRAY)",
+        "self.rejected += 1\n                self._show(Reads.STATUS)",
+        (FLASHED,),
+    ),
+    Mutant(
+        "fw_cfg writes to read-only memory",
+        FW_CFG + "_device.py",
+        "if slot is None or slot.read_only:",
+        "if slot is None:",
+        (FW_CFGS,),
+    ),
+    Mutant(
+        "fw_cfg writes zeros for ever",
+        FW_CFG + ".py",
+        "            if length > len(self._item) - self._position + MOST_ZEROS:\n                return False\n",
+        "",
+        (FW_CFGS,),
     ),
     # The engine.
     Mutant(

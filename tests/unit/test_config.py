@@ -68,8 +68,9 @@ colour = "red"
 
 
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
-    (tmp_path / "guest.toml").write_text('kernel = "Image"')
-    assert MachineConfig.from_toml(tmp_path / "guest.toml").kernel == tmp_path / "Image"
+    for key in ("kernel", "initrd", "firmware", "nvram"):
+        (tmp_path / "guest.toml").write_text(f'{key} = "file"')
+        assert getattr(MachineConfig.from_toml(tmp_path / "guest.toml"), key) == tmp_path / "file"
 
 
 def test_a_plugin_table_without_a_name_keeps_the_default(toml: Path) -> None:

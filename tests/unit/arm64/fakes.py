@@ -14,6 +14,7 @@ from avmm.plugin import (
     CountedEvent,
     DeviceLock,
     Exit,
+    Firmware,
     GuestMemory,
     Region,
     SystemEvent,
@@ -137,10 +138,12 @@ class FakeVm:
 class FakeMachine:
     """An arm64 machine built around the fakes."""
 
-    def __init__(self, vcpus: int = 2, *, memory_bytes: int = 16 << 20, **options: object) -> None:
+    def __init__(
+        self, vcpus: int = 2, *, memory_bytes: int = 16 << 20, firmware: Firmware | None = None, **options: object
+    ) -> None:
         self.vm = FakeVm()
         self.arch: Arm64 = create_arch(
-            cast(VmServices, self.vm), ArchOptions("cortex-a57", vcpus, memory_bytes, "gicv3", options)
+            cast(VmServices, self.vm), ArchOptions("cortex-a57", vcpus, memory_bytes, "gicv3", options, firmware)
         )
         for slot in self.arch.memory_slots():
             self.vm.memory.add(slot)

@@ -7,9 +7,21 @@ import re
 from pathlib import Path
 from typing import cast
 
+import fdt
 import pytest
 
-from avmm.plugin import ArchOptions, BootImage, ConfigError, ExitReason, ExternalAbort, LoadError, Request, VmServices
+from avmm.plugin import (
+    ArchOptions,
+    BootImage,
+    ConfigError,
+    ExitReason,
+    ExternalAbort,
+    Firmware,
+    LoadError,
+    MemorySlot,
+    Request,
+    VmServices,
+)
 from avmm_arm64 import create_arch
 from avmm_arm64.requests import ArmRequest
 from tests.unit.arm64.fakes import FakeMachine, FakeVm
@@ -301,6 +313,61 @@ class TestBootMistakes:
             r" no more than 2097152 are allowed",
             str(error.value),
         )
+
+
+class TestFirmware:
+    """A machine that starts from flash, as QEMU's `virt` does."""
+
+    FIRMWARE = Firmware(Path("code"), Path("vars"), Path("kernel"), Path("initrd"), "quiet")
+
+    def test_what_it_has(self) -> None:
+        machine = FakeMachine(firmware=self.FIRMWARE)
+        _, _, code, variables, fw_cfg = machine.arch.default_devices()
+        assert (code.kind, code.address, code.irq) == ("cfi-flash", 0, None)
+        assert code.options == {"file": Path("code"), "read_only": True}
+        assert (variables.kind, variables.address, variables.options) == ("cfi-flash", 0x0400_0000, {"file": Path("vars")})
+        assert (fw_cfg.kind, fw_cfg.address, fw_cfg.irq) == ("fw-cfg", 0x0902_0000, None)
+        given = {"kernel": Path("kernel"), "initrd": Path("initrd"), "append": "quiet", "vcpus": 2}
+        assert fw_cfg.options == given
+
+    def test_variables_without_a_file(self) -> None:
+        machine = FakeMachine(firmware=Firmware(Path("code")))
+        assert machine.arch.default_devices()[3].options == {}
+
+    def test_it_starts_in_flash_with_the_device_tree_at_the_start_of_memory(self) -> None:
+        machine = FakeMachine(firmware=self.FIRMWARE)
+        machine.vm.memory.add(MemorySlot(0, 4096, name="flash0", read_only=True))
+        machine.arch.boot(BootImage(0x4000_0000, 0x4000_0000, "quiet", Path("initrd")), [])
+        assert (machine.engines[0].registers["pc"], machine.engines[0].registers["x0"]) == (0, 0)
+        assert not machine.vm.fakes[0].powered_off
+        size = int.from_bytes(machine.vm.memory.read(0x4000_0004, 4), "big")
+        tree = fdt.parse_dtb(machine.vm.memory.read(0x4000_0000, size))
+        assert list(tree.get_property("bootargs", "chosen")) == ["quiet"]
+        assert not tree.exist_property("linux,initrd-start", "chosen")
+
+    def test_there_must_be_something_to_start(self) -> None:
+        machine = FakeMachine(firmware=self.FIRMWARE)
+        with pytest.raises(LoadError, match=r"^no flash at 0x0, where firmware starts: give it one, or leave it the usual"):
+            machine.arch.boot(BootImage(0, 0), [])
+
+    @pytest.mark.parametrize(
+        ("memory_bytes", "append", "message"),
+        [(16 << 20, 1 << 20, "; firmware has room for 1048576$"), (4096, 4096, "^guest memory is too small for the device tree")],
+    )
+    def test_a_device_tree_that_does_not_fit(self, memory_bytes: int, append: int, message: str) -> None:
+        machine = FakeMachine(firmware=self.FIRMWARE, memory_bytes=memory_bytes)
+        machine.vm.memory.add(MemorySlot(0, 4096, name="flash0", read_only=True))
+        with pytest.raises(LoadError, match=message):
+            machine.arch.boot(BootImage(0, 0, "x" * append), [])
+
+    def test_flash_of_ones_own(self, machine: FakeMachine) -> None:
+        places = [machine.arch.place(f"flash{n}", "cfi-flash", None, None) for n in (0, 1)]
+        assert [(place.address, place.irq) for place in places] == [(0, None), (0x0400_0000, None)]
+        place = machine.arch.place("info", "fw-cfg", None, None)
+        assert (place.address, place.irq) == (0x0902_0000, None)
+        with pytest.raises(ConfigError, match="no room for another cfi-flash"):
+            machine.arch.place("flash2", "cfi-flash", None, None)
+        assert machine.arch.place("flash2", "cfi-flash", 0x1000_0000, None).irq is None
 
 
 def test_a_reset_of_the_machine_resets_the_gic(machine: FakeMachine) -> None:

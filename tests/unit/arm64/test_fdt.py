@@ -19,6 +19,8 @@ UART = DevicePlace("uart0", "pl011", 0x0900_0000, 1)
 RTC = DevicePlace("rtc", "pl031", 0x0901_0000, 2)
 DISK = DevicePlace("disk", "virtio-blk", 0x0A00_0200, 17)
 DOORBELL = DevicePlace("bell", "doorbell", 0x0C00_0000, 112)
+FLASH = [DevicePlace(f"flash{n}", "cfi-flash", n * 0x0400_0000, None) for n in (0, 1)]
+FW_CFG = DevicePlace("fw_cfg", "fw-cfg", 0x0902_0000, None)
 SILENT = DevicePlace("mailbox", "mailbox", 0x0C01_0000, None)
 GIC, CLOCK = 1, 2
 
@@ -101,6 +103,16 @@ class TestNodes:
         assert not tree.exist_property("interrupts", "mailbox@c010000")
         assert not tree.exist_property("stdout-path", "chosen")
 
+    def test_what_firmware_has(self) -> None:
+        """As QEMU describes them: all flash is one node."""
+        tree = parse(build_fdt(board(FLASH[1], UART, FW_CFG, FLASH[0]), "", None))
+        assert words(tree, "flash@0", "reg") == [0, 0, 0, 0x1000, 0, 0x0400_0000, 0, 0x1000]
+        assert strings(tree, "flash@0", "compatible") == ["cfi-flash"]
+        assert words(tree, "flash@0", "bank-width") == [4]
+        assert strings(tree, "fw-cfg@9020000", "compatible") == ["qemu,fw-cfg-mmio"]
+        assert tree.exist_property("dma-coherent", "fw-cfg@9020000")
+        assert not any(tree.exist_property("interrupts", node) for node in ("flash@0", "fw-cfg@9020000"))
+
     def test_command_line_and_initrd(self) -> None:
         tree = parse(build_fdt(board(), "console=ttyAMA0 quiet", (0x4800_0000, 0x4812_3456)))
         assert strings(tree, "chosen", "bootargs") == ["console=ttyAMA0 quiet"]
@@ -111,7 +123,7 @@ class TestNodes:
 @pytest.mark.skipif(shutil.which("dtc") is None, reason="dtc is not installed")
 @pytest.mark.parametrize(("vcpus", "gicv2"), [(1, False), (4, False), (64, False), (1, True), (8, True)])
 def test_dtc_accepts_it_without_a_warning(vcpus: int, gicv2: bool) -> None:
-    machine = replace(board(UART, RTC, DISK, DOORBELL, SILENT, vcpus=vcpus), gicv2=gicv2)
+    machine = replace(board(*FLASH, UART, RTC, FW_CFG, DISK, DOORBELL, SILENT, vcpus=vcpus), gicv2=gicv2)
     blob = build_fdt(machine, "quiet", (0x4800_0000, 0x4900_0000))
     done = subprocess.run(["dtc", "-I", "dtb", "-O", "dts"], input=blob, capture_output=True, check=False, timeout=30)
     assert done.returncode == 0

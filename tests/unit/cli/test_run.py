@@ -65,12 +65,16 @@ def test_options_alone_describe_a_machine(avmm: Avmm) -> None:
         (("toy.toml", "--clock", "virtual"), "avmm: toy.toml: slot: virtual time needs slot = 'inline'"),
         (("toy.toml", "--engine", "tyo"), "avmm: engine tyo: no such engine; there is toy"),
         (("toy.toml", "--arch", "tyo"), "avmm: arch tyo: no such arch; there is toy"),
+        (("toy.toml", "--nvram", "file"), "avmm: --nvram: nvram: there is no firmware whose variables it could keep"),
         (("bad.toml",), "avmm: bad.toml:4: vcpus: 'two' is not a whole number"),
         (("option.toml",), "avmm: option.toml:7: engine.colour: no such setting"),
         (("overlap.toml",), "avmm: overlap.toml:7: devices.second.base: 0x9000008 overlaps devices.uart0 (0x9000000-0x9000fff)"),
         (("device.toml",), "avmm: device bell: no such device; there is toy-uart"),
-        ((), "avmm: kernel: missing: name the guest with --kernel or in the machine's description"),
-        (("empty.toml",), "avmm: empty.toml: kernel: missing: name the guest with --kernel or in the machine's description"),
+        ((), "avmm: kernel: missing: name the guest with --kernel or --firmware, or in the machine's description"),
+        (
+            ("empty.toml",),
+            "avmm: empty.toml: kernel: missing: name the guest with --kernel or --firmware, or in the machine's description",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_status_1(avmm: Avmm, arguments: tuple[str, ...], line: str | None) -> None:
