@@ -321,8 +321,8 @@ MUTANTS = [
     Mutant(
         "VM_DEAD does not end a pause",
         HALT,
-        "self._wait_until(lambda: not (vcpu.powered_off or vcpu.paused) or",
-        "self._wait_until(lambda: not (vcpu.powered_off or vcpu.paused) or False and",
+        "self._wait_until(lambda: not (vcpu.powered_off or self._kept()) or",
+        "self._wait_until(lambda: not (vcpu.powered_off or self._kept()) or False and",
         (POWER + "::test_the_end_of_the_vm_wakes_whoever_sleeps",),
     ),
     Mutant(
