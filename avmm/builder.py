@@ -81,14 +81,19 @@ def assemble(
     """Make the parts; `vcpus` is filled in place. What must be given back later is left in `undo`, also on failure."""
     if config.clock == "virtual" and config.slot != "inline":
         raise ConfigError("virtual time needs slot = 'inline'", key="slot")
+    if config.smp_mode == "parallel" and config.slot == "inline":
+        raise ConfigError("vCPUs in parallel need slot = 'thread': inline there is one thread for all", key="smp_mode")
     options = ArchOptions(config.cpu, config.vcpus, config.memory_bytes, config.irqchip, config.arch_options, _firmware(config))
     arch = _make(config.arch, plugins.arch(config.arch), vm, options)
     undo.callback(vm.memory.close)
     for memory_slot in arch.memory_slots():
         vm.memory.add(memory_slot)
-    engine_options = EngineOptions(config.arch, config.cpu, vm.clock, config.engine_options)
+    parallel = config.vcpus > 1 and config.slot == "thread" and config.smp_mode == "parallel"
+    engine_options = EngineOptions(config.arch, config.cpu, vm.clock, config.engine_options, parallel)
     engine = _make(config.engine, plugins.engine(config.engine), engine_options)
     undo.callback(engine.close)
+    if parallel and config.smp_mode == "parallel" and engine.max_in_guest == 1:
+        raise ConfigError(f"the {config.engine} engine cannot run vCPUs in parallel here", key="smp_mode")
     names: dict[int, str] = {
         request & REQUEST_MASK: request.name for request in (*arch.requests, *Request) if request != Request.OUTSIDE_GUEST_MODE
     }
@@ -128,7 +133,7 @@ def _make(name: str, factory: Callable[P, R], *args: P.args, **kwargs: P.kwargs)
 def _make_slots(config: MachineConfig, vm: BuildingVm, engine: Engine, undo: ExitStack) -> list[Slot]:
     """As many slots as vCPUs may be in guest mode at once."""
     slots: list[Slot] = []
-    for number in range(min(config.vcpus, engine.max_in_guest)):
+    for number in range(1 if config.smp_mode == "turns" else min(config.vcpus, engine.max_in_guest)):
         if config.slot == "inline":
             slot: Slot = InlineSlot(vm.clock)
         else:

@@ -145,6 +145,8 @@ class MachineConfig(BaseModel):
     clock: Literal["host", "virtual"] = "host"
     slot: Literal["thread", "inline"] = "thread"
     """Where guest code executes: in a thread of its own, or in slices in the event loop's."""
+    smp_mode: Literal["auto", "parallel", "turns"] = "auto"
+    """Whether several vCPUs execute guest code at the same time, a thread each, or take turns; `auto`: as the engine can."""
     affinity: Literal["free", "shared"] = "free"
     """Where threads run: wherever the kernel puts them, or guest and event loop on one core while nobody else wants it."""
     quantum_us: int = Field(default=1000, ge=1, le=10_000_000)
@@ -193,6 +195,7 @@ class MachineConfig(BaseModel):
             append: str = "",
             clock: Literal["host", "virtual"] = "host",
             slot: Literal["thread", "inline"] = "thread",
+            smp_mode: Literal["auto", "parallel", "turns"] = "auto",
             affinity: Literal["free", "shared"] = "free",
             quantum_us: int = 1000,
             halt_poll_ns: int = 0,

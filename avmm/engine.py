@@ -257,6 +257,8 @@ class EngineOptions:
     clock: Clock
     options: dict[str, object] = field(default_factory=dict)
     """The rest of the machine's `[engine]` table, for the engine to check."""
+    parallel: bool = False
+    """Several of the VM's vCPUs are to be in guest mode at once, if the engine can: it says so in `Engine.max_in_guest`."""
 
 
 EngineFactory = Callable[[EngineOptions], Engine]

@@ -40,6 +40,7 @@ _OVERRIDES: dict[str, tuple[str, str, str]] = {
     "name": ("--name", "NAME", "the machine's name in logs and metrics"),
     "clock": ("--clock", "host|virtual", "real time, or time that moves with guest instructions"),
     "slot": ("--slot", "thread|inline", "guest code in its own thread, or in the event loop's"),
+    "smp_mode": ("--smp-mode", "parallel|turns", "vCPUs at the same time, a thread each, or in turn"),
     "on_reset": ("--on-reset", "reset|exit", "what a reset by the guest does: starts it again (the default), or ends it"),
     "affinity": ("--affinity", "shared|free", "guest and event loop share a core while they can (the default), or not"),
 }

@@ -27,7 +27,9 @@ def configure(
 class Machine:
     """What the vCPUs of one VM share: the memory slots."""
 
-    def __init__(self, cpu_model: int, tb_size: int, /) -> None: ...
+    _without: int
+
+    def __init__(self, cpu_model: int, tb_size: int, parallel: bool = False, /) -> None: ...
     def map(self, address: int, buffer: object, read_only: bool) -> None: ...
     def unmap(self, address: int, /) -> None: ...
     def trap_reads(self, address: int, on: bool, /) -> None:
@@ -48,6 +50,11 @@ class Vcpu:
     code_broadcasts: int
     external_aborts: int
     untranslatable: int
+    flushes_requested: int
+    flushes_handled: int
+    flushes_waited: int
+    flush_ipis: int
+    alone_instructions: int
 
     def __init__(self, machine: Machine, index: int, traps: Traps, /) -> None: ...
     def define_register(

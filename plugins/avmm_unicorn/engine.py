@@ -11,6 +11,7 @@ from avmm_unicorn import selfcheck
 CPU_MODELS = {"cortex-a57": 0, "cortex-a53": 1, "cortex-a72": 2, "max": 3}
 DEFAULT_TRANSLATION_BUFFER_MB = 256
 MAX_TRANSLATION_BUFFER_MB = 2047
+MAX_VCPUS = 512
 
 
 class UnicornEngine:
@@ -21,7 +22,6 @@ class UnicornEngine:
     """
 
     name = "unicorn"
-    max_in_guest = 1
     exact_budgets = True
 
     def __init__(self, options: EngineOptions) -> None:
@@ -33,7 +33,8 @@ class UnicornEngine:
         selfcheck.check()
         from avmm_unicorn._native import Machine
 
-        self._machine = Machine(CPU_MODELS[options.cpu], buffer_mb << 20)
+        self.max_in_guest = MAX_VCPUS if options.parallel else 1
+        self._machine = Machine(CPU_MODELS[options.cpu], buffer_mb << 20, options.parallel)
         self._now_ns = None if options.clock.is_host else options.clock.now_ns
 
     def map_memory(self, slot: MemorySlot) -> None:

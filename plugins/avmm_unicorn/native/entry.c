@@ -2,19 +2,7 @@
 /* enter(): into the guest, and out of it with the reason. */
 #include "native.h"
 
-/* One stretch in the guest. The GIL is not held. */
-static int execute(Vcpu *vcpu)
-{
-    FIELD(uint32_t, vcpu->cpu, CPU_HALTED) = 0;
-    FIELD(bool, vcpu->cpu, CPU_EXIT_REQUEST) = false;
-    FIELD(int32_t, vcpu->cpu, CPU_EXCEPTION_INDEX) = -1;
-    avmm_executing = vcpu;
-    int why = lib.cpu_exec(vcpu->uc, vcpu->cpu);
-    avmm_executing = NULL;
-    return why;
-}
-
-/* An atomic access to something that is not memory: the guest's fault, "unsupported exclusive or atomic access". */
+/* An atomic access that not even a vCPU alone can make: the guest's fault, "unsupported exclusive or atomic access". */
 static void abort_atomic(Vcpu *vcpu)
 {
     avmm_settle_block(vcpu);
@@ -26,24 +14,53 @@ static void abort_atomic(Vcpu *vcpu)
     avmm_do_interrupt(vcpu->cpu);
 }
 
+/* One stretch in the guest. The GIL is not held. */
+static int execute(Vcpu *vcpu)
+{
+    FIELD(uint32_t, vcpu->cpu, CPU_HALTED) = 0;
+    FIELD(bool, vcpu->cpu, CPU_EXIT_REQUEST) = false;
+    FIELD(int32_t, vcpu->cpu, CPU_EXCEPTION_INDEX) = -1;
+    avmm_executing = vcpu;
+    int why = lib.cpu_exec(vcpu->uc, vcpu->cpu);
+    avmm_executing = NULL;
+    if (vcpu->alone != ALONE_NOT) {
+        avmm_end_alone(vcpu);
+        if (why == EXCP_ATOMIC) {
+            abort_atomic(vcpu);
+            why = EXCP_INTERRUPT;
+        }
+    }
+    return why;
+}
+
 /* Stay in the guest until it has to leave; a new reference to the exit, or NULL with an exception. */
 static PyObject *run(Vcpu *vcpu)
 {
     PyObject *exit = NULL;
+    bool parallel = vcpu->machine->parallel;
     vcpu->thread = PyEval_SaveThread();
+    avmm_come_in(vcpu);
     while (exit == NULL && !vcpu->error && vcpu->fault == NULL) {
         switch (execute(vcpu)) {
         case EXCP_HLT:
             exit = core.halted;
             break;
         case EXCP_YIELD:
-            exit = core.yielded;
+            if (parallel) {
+                avmm_yield(vcpu);
+            } else {
+                exit = core.yielded;
+            }
             break;
         case EXCP_DEBUG:
             exit = core.debug;
             break;
         case EXCP_ATOMIC:
-            abort_atomic(vcpu);
+            if (parallel) {
+                avmm_begin_alone(vcpu);
+            } else {
+                abort_atomic(vcpu);
+            }
             break;
         default:
             /* An error or a fault leaves a kick latched: it is not why this entry ends. */
@@ -57,6 +74,7 @@ static PyObject *run(Vcpu *vcpu)
             }
         }
     }
+    avmm_go_out(vcpu);
     PyEval_RestoreThread(vcpu->thread);
     if (vcpu->error) {
         avmm_settle_block(vcpu);

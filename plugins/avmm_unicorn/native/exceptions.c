@@ -12,7 +12,10 @@ bool avmm_exec_interrupt(void *cpu, int request)
     /* Exit flag cleared first, latch read second. Pairs with kick(), which sets the latch first and the exit flag second: a
        kick whose exit flag was cleared just now is seen in the latch here. */
     atomic_thread_fence(memory_order_seq_cst);
-    avmm_drain(vcpu);
+    if (vcpu->machine->parallel) {
+        avmm_meet_others(vcpu);
+    }
+    avmm_drain(vcpu, true);
     vcpu->translating = NULL; /* left standing where a fetch faulted */
     if (atomic_load_explicit(&vcpu->kicked, memory_order_relaxed)) {
         FIELD(bool, cpu, CPU_EXIT_REQUEST) = true;
@@ -23,6 +26,12 @@ bool avmm_exec_interrupt(void *cpu, int request)
             return false;
         }
         request = FIELD(int, cpu, CPU_INTERRUPT_REQUEST); /* an interrupt, perhaps, by a counter that is full */
+    }
+    if (vcpu->alone == ALONE_NEXT) {
+        /* One instruction, and back here at once: such a block has no look at the exit flag itself. */
+        vcpu->alone = ALONE_NOW;
+        FIELD(uint32_t, cpu, CPU_CFLAGS_NEXT_TB) = CF_LAST_IO | 1;
+        request_exit(vcpu);
     }
     return (request & INTERRUPT_LINES) != 0 && lib.exec_interrupt(cpu, request);
 }

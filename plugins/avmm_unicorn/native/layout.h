@@ -123,10 +123,16 @@ typedef struct {
 #define TB_PC 0
 #define TB_SIZE 20
 #define TB_ICOUNT 22
+#define TB_CFLAGS 24
 #define TB_EXIT_REQUESTED 3
+
+/* Flags of a translation: the first is part of what a look-up compares, the second is not while a block is being translated. */
+#define CF_LAST_IO 0x8000    /* we: executed with all others stopped */
+#define CF_PARALLEL 0x80000
 
 /* TCGContext and its operations */
 #define TCG_NB_OPS 56
+#define TCG_TB_CFLAGS 100
 #define TCG_ENOUGH_OPS 4000 /* keeps a block within the reach of its 16-bit offsets */
 #define TCG_CPU_ENV 43248
 #define TCG_OP_ARGS 24
@@ -138,6 +144,7 @@ typedef struct {
 #define OP_ST_I64 77
 #define OP_SUB_I64 79
 #define COND_LT 2
+#define COND_EQ 8
 #define TYPE_I32 0
 #define TYPE_I64 1
 
@@ -151,6 +158,9 @@ typedef struct {
 #define DISAS_NEXT 0
 #define DISAS_TOO_MANY 1
 #define DISAS_NORETURN 2
+#define DISAS_WFE 7
+#define DISAS_YIELD 10
+#define CONTEXT_INSN 64 /* behind a DisasContext of AArch64: the instruction translated last */
 
 typedef struct {
     void (*init_disas_context)(DisasContext *, void *cpu);

@@ -83,47 +83,46 @@ static bool read_relocations(void *handle, Relocations *relocations)
     return relocations->symbols != NULL && relocations->names != NULL && relocations->tables[1] != NULL;
 }
 
-static const Replacement *replacement_of(const char *name)
+#define MAX_REPLACEMENTS 64
+
+/* The index of the replacement for `name`, or -1. */
+static int replacement_of(const Replacement *replacements, const char *name)
 {
-    for (const Replacement *replacement = avmm_replacements; replacement->name != NULL; replacement++) {
-        if (strcmp(replacement->name, name) == 0) {
-            return replacement;
+    for (int i = 0; replacements[i].name != NULL; i++) {
+        if (strcmp(replacements[i].name, name) == 0) {
+            return i;
         }
     }
-    return NULL;
+    return -1;
 }
 
 /* Point every slot of every replaced function to what replaces it: calls, tables of helpers, and functions of libc. */
-static const char *replace_functions(void *handle)
+static const char *replace_functions(const Relocations *relocations, const Replacement *replacements)
 {
-    Relocations relocations;
-    unsigned long patched = 0; /* one bit a replacement */
-    if (!read_relocations(handle, &relocations)) {
-        return fail("no relocations in the library", "cannot replace its functions");
-    }
+    bool patched[MAX_REPLACEMENTS] = {false};
     for (int table = 0; table < 2; table++) {
-        for (size_t i = 0; i < relocations.counts[table]; i++) {
-            const ElfW(Rela) *rela = &relocations.tables[table][i];
+        for (size_t i = 0; i < relocations->counts[table]; i++) {
+            const ElfW(Rela) *rela = &relocations->tables[table][i];
             if (ELF64_R_SYM(rela->r_info) == 0) {
                 continue;
             }
-            const ElfW(Sym) *symbol = &relocations.symbols[ELF64_R_SYM(rela->r_info)];
-            const Replacement *replacement = replacement_of(relocations.names + symbol->st_name);
-            if (replacement == NULL) {
+            const ElfW(Sym) *symbol = &relocations->symbols[ELF64_R_SYM(rela->r_info)];
+            int index = replacement_of(replacements, relocations->names + symbol->st_name);
+            if (index < 0) {
                 continue;
             }
             /* The slot may be in the part that is read-only after relocation. */
-            uintptr_t slot = relocations.base + rela->r_offset;
+            uintptr_t slot = relocations->base + rela->r_offset;
             if (mprotect((void *)(slot & ~(uintptr_t)4095), 4096, PROT_READ | PROT_WRITE) != 0) {
-                return fail(replacement->name, strerror(errno));
+                return fail(replacements[index].name, strerror(errno));
             }
-            *(void **)slot = replacement->function;
-            patched |= 1ul << (replacement - avmm_replacements);
+            *(void **)slot = replacements[index].function;
+            patched[index] = true;
         }
     }
-    for (const Replacement *replacement = avmm_replacements; replacement->name != NULL; replacement++) {
-        if (!(patched >> (replacement - avmm_replacements) & 1)) {
-            return fail("no such function in the library", replacement->name);
+    for (int i = 0; replacements[i].name != NULL; i++) {
+        if (!patched[i]) {
+            return fail("no such function in the library", replacements[i].name);
         }
     }
     return NULL;
@@ -147,7 +146,12 @@ const char *avmm_load_library(const char *path)
         return fail("no such function in the library", name);                                                            \
     }
     LIBRARY_SYMBOLS(RESOLVE_SYMBOL)
-    return replace_functions(handle);
+    Relocations relocations;
+    if (!read_relocations(handle, &relocations)) {
+        return fail("no relocations in the library", "cannot replace its functions");
+    }
+    const char *error = replace_functions(&relocations, avmm_replacements);
+    return error != NULL ? error : replace_functions(&relocations, avmm_atomics);
 }
 
 bool avmm_readable(const void *address, size_t size)

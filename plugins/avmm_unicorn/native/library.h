@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#define CAS(word) (void *env, uint64_t address, word expected, word wanted, uint32_t oi, uintptr_t pc)
+
 /* Every function of the library that is called from here; SYMBOL(field, exported name, result, arguments). */
 #define LIBRARY_SYMBOLS(SYMBOL)                                                                                          \
     SYMBOL(uc_version, "uc_version", unsigned, (unsigned *, unsigned *))                                                 \
@@ -47,6 +49,13 @@
     SYMBOL(exception_return, "helper_exception_return_aarch64", void, (void *env, uint64_t pc))                           \
     SYMBOL(ldl_code, "cpu_ldl_code_aarch64", uint32_t, (void *env, uint64_t address))                                    \
     SYMBOL(watchpoint_applies, "arm_debug_check_watchpoint_aarch64", bool, (void *cpu, void *watchpoint))               \
+    SYMBOL(cas_b, "helper_atomic_cmpxchgb_mmu_aarch64", uint32_t, CAS(uint32_t))                                         \
+    SYMBOL(cas_w_le, "helper_atomic_cmpxchgw_le_mmu_aarch64", uint32_t, CAS(uint32_t))                                   \
+    SYMBOL(cas_w_be, "helper_atomic_cmpxchgw_be_mmu_aarch64", uint32_t, CAS(uint32_t))                                   \
+    SYMBOL(cas_l_le, "helper_atomic_cmpxchgl_le_mmu_aarch64", uint32_t, CAS(uint32_t))                                   \
+    SYMBOL(cas_l_be, "helper_atomic_cmpxchgl_be_mmu_aarch64", uint32_t, CAS(uint32_t))                                   \
+    SYMBOL(cas_q_le, "helper_atomic_cmpxchgq_le_mmu_aarch64", uint64_t, CAS(uint64_t))                                   \
+    SYMBOL(cas_q_be, "helper_atomic_cmpxchgq_be_mmu_aarch64", uint64_t, CAS(uint64_t))                                   \
     SYMBOL(gen_new_label, "gen_new_label_aarch64", void *, (void *tcg))                                                  \
     SYMBOL(tcg_emit_op, "tcg_emit_op_aarch64", void *, (void *tcg, int opcode))                                          \
     SYMBOL(tcg_op1, "tcg_gen_op1_aarch64", void, (void *tcg, int opcode, uintptr_t))                                     \

@@ -2,19 +2,24 @@
 /* What belongs to the VM and not to one of its vCPUs: the memory slots. */
 #include "native.h"
 
+#include <structmember.h>
+
 static PyObject *new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
     int model;
     unsigned tb_size;
+    int parallel = false;
     (void)keywords;
-    if (!PyArg_ParseTuple(arguments, "iI", &model, &tb_size)) {
+    if (!PyArg_ParseTuple(arguments, "iI|p", &model, &tb_size, &parallel)) {
         return NULL;
     }
     Machine *machine = (Machine *)type->tp_alloc(type, 0);
     if (machine != NULL) {
         machine->cpu_model = model;
         machine->tb_size = tb_size;
+        machine->parallel = parallel;
         pthread_mutex_init(&machine->lock, NULL);
+        pthread_cond_init(&machine->changed, NULL);
     }
     return (PyObject *)machine;
 }
@@ -132,6 +137,7 @@ static void dealloc(Machine *machine)
     while (machine->slot_count > 0) {
         release(machine, machine->slot_count - 1);
     }
+    pthread_cond_destroy(&machine->changed);
     pthread_mutex_destroy(&machine->lock);
     Py_TYPE(machine)->tp_free((PyObject *)machine);
 }
@@ -144,6 +150,11 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+static PyMemberDef members[] = {
+    {"_without", T_INT, offsetof(Machine, without), 0, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
 PyTypeObject MachineType = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "avmm_unicorn._native.Machine",
     .tp_basicsize = sizeof(Machine),
@@ -151,4 +162,5 @@ PyTypeObject MachineType = {
     .tp_new = new,
     .tp_dealloc = (destructor)dealloc,
     .tp_methods = methods,
+    .tp_members = members,
 };

@@ -14,6 +14,8 @@
 #define MAX_SLOTS 32
 #define MAX_VCPUS 512
 #define MAX_LINES 64
+#define MAX_PAGES 16
+#define EVERY_PAGE UINT64_MAX
 #define MAX_WATCHPOINTS 16
 #define CACHE_LINE 64
 
@@ -31,12 +33,37 @@ typedef struct {
     PyObject_HEAD
     int cpu_model;
     uint32_t tb_size;
+    bool parallel; /* several vCPUs may be in the guest at once */
+    int without;   /* LEAVE_ bits: for the tests that show what a mechanism is good for */
     int slot_count, vcpu_count;
     Slot slots[MAX_SLOTS];
-    /* Owner: `lock`. A vCPU in the guest walks it for its invalidations. */
-    pthread_mutex_t lock;
     struct Vcpu *vcpus[MAX_VCPUS];
+    /* Guards what vCPUs leave for each other, and goes with `changed`: somebody is outside, or not alone, or has heard. */
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    uint64_t news; /* number of the last broadcast; `lock` */
+    _Atomic int waiting;
+    struct Vcpu *_Atomic alone; /* for whom all others stay outside */
 } Machine;
+
+#define LEAVE_ATOMICS 1 /* and barriers */
+#define LEAVE_WAITS 2   /* for what a TLBI is to have done elsewhere */
+#define LEAVE_CODE 4    /* the notes about code that changed */
+
+/* What other vCPUs left for one to carry out. */
+typedef struct {
+    uint64_t address;
+    uint16_t modes;
+} PageFlush;
+
+typedef struct {
+    bool all_pages, all_code;
+    int page_count, line_count;
+    PageFlush pages[MAX_PAGES];
+    uint64_t lines[MAX_LINES]; /* guest physical addresses of cache lines whose code changed */
+} Notes;
+
+enum { ALONE_NOT, ALONE_NEXT, ALONE_NOW };
 
 /* A slot as one vCPU's instance of the library knows it. */
 typedef struct {
@@ -103,12 +130,13 @@ typedef struct Vcpu {
     int index;
     void *uc, *cpu, *env, *tcg;
     void *library_mapping, *library_hooks[2]; /* what uc_close() must find as it was */
-    /* Any thread: the latched kick, and invalidations asked for by other vCPUs. */
+    /* Any thread: the latched kick, and that there are notes. */
     _Atomic int kicked;
     _Atomic int pending;
-    bool tlb_pending, code_pending;      /* `machine->lock` */
-    int line_count;
-    uint64_t lines[MAX_LINES];           /* guest physical addresses of cache lines whose code changed */
+    Notes notes; /* `machine->lock` */
+    /* Written by the thread in enter(), read by others: see parallel.c. */
+    _Atomic bool in_guest, translating_code;
+    _Atomic uint64_t heard; /* the last broadcast that is carried out */
     /* The rest belongs to the thread that is in enter(), else to the vCPU's task. */
     bool inside, trapped, irq_line, fiq_line, armed, error, counting, count_wanted;
     PyThreadState *thread;
@@ -118,6 +146,9 @@ typedef struct Vcpu {
     uintptr_t trap_pc;
     uint64_t counter_start, budget_left, left_at_exception, instructions;
     bool budget_on, budget_hit;
+    uint32_t owes, at_barrier; /* a TLBI since the last DSB; at one. For translated code, which knows 32 bits */
+    uint64_t owed;             /* the broadcast that others must have heard of when that DSB is over */
+    int alone;
     SlotView views[MAX_SLOTS];
     int view_count, read_only_views;
     Events events;
@@ -128,6 +159,8 @@ typedef struct Vcpu {
     Hypercall *call;
     /* Counted with plain integers, read by whoever asks. */
     unsigned long long tlb_broadcasts, code_broadcasts, external_aborts, untranslatable;
+    unsigned long long flushes_waited, flushes_handled, alone_instructions;
+    unsigned long long flushes_requested, flush_ipis; /* by others, under `machine->lock` */
 } Vcpu;
 
 /* Objects of the core, handed over once by `configure()`. */
@@ -138,7 +171,7 @@ typedef struct {
 
 extern CoreObjects core;
 extern PyTypeObject MachineType, VcpuType, HypercallType;
-extern const Replacement avmm_replacements[];
+extern const Replacement avmm_replacements[], avmm_atomics[];
 extern _Thread_local Vcpu *avmm_executing;
 
 static inline Vcpu *vcpu_of(const void *cpu) { return FIELD(Vcpu *, cpu, CPU_OPAQUE); }
@@ -154,9 +187,19 @@ static inline void request_exit(Vcpu *vcpu)
     __atomic_store_n((uint16_t *)((char *)vcpu->cpu + ARM_ICOUNT_DECR + 2), 0xffff, __ATOMIC_RELEASE);
 }
 
+/* parallel.c */
+void avmm_go_out(Vcpu *vcpu);
+void avmm_come_in(Vcpu *vcpu);
+void avmm_begin_alone(Vcpu *vcpu);
+void avmm_end_alone(Vcpu *vcpu);
+void avmm_meet_others(Vcpu *vcpu);
+void avmm_yield(Vcpu *vcpu);
+void avmm_tell_waiters(Machine *machine);
+
 /* The GIL, around a trap: the thread gave it up in enter(). */
 static inline void take_gil(Vcpu *vcpu)
 {
+    avmm_go_out(vcpu);
     PyEval_RestoreThread(vcpu->thread);
     vcpu->trapped = true;
 }
@@ -165,6 +208,7 @@ static inline void drop_gil(Vcpu *vcpu)
 {
     vcpu->trapped = false;
     vcpu->thread = PyEval_SaveThread();
+    avmm_come_in(vcpu);
 }
 
 /* entry.c */
@@ -210,7 +254,7 @@ void avmm_forget_code(Vcpu *vcpu);
 void avmm_tlb_flush_modes_is(void *cpu, uint16_t modes);
 void avmm_tlb_flush_page_is(void *cpu, uint64_t address, uint16_t modes);
 void avmm_define_cache_operations(Vcpu *vcpu);
-void avmm_drain(Vcpu *vcpu);
+void avmm_drain(Vcpu *vcpu, bool between_blocks);
 
 /* translate.c */
 #define BLOCK_TOO_LONG 1 /* in CPU_ICOUNT_BUDGET: the budget does not reach to the end of the next block */

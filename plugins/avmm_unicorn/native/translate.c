@@ -14,6 +14,10 @@
 #define ENV_RUNNING (CPU_ICOUNT_BUDGET - ARM_ENV)
 #define EXIT_FLAG_SET 0xffff0000u
 
+#define DSB 0xd503309fu /* but for its domain and type */
+#define WFE 0xd503205fu
+#define YIELD 0xd503203fu
+
 /* Operations take temporaries by pointer, the generator functions by their distance from the context. */
 static uintptr_t handle(void *tcg, void *temp) { return (uintptr_t)temp - (uintptr_t)tcg; }
 
@@ -86,6 +90,42 @@ uintptr_t *avmm_put_subtract(void *tcg, int64_t *place, void *if_negative)
     return constant;
 }
 
+/*
+ * Behind a DSB: leave the block here if this vCPU has broadcast a TLBI since the last one, to wait until the others have carried it
+ * out. Every TLBI ends its block, so the next look at `owes` is behind it.
+ */
+static void put_barrier(Vcpu *vcpu, uint64_t pc_next)
+{
+    void *tcg = vcpu->tcg, *go_on = lib.gen_new_label(tcg);
+    void *base = lib.tcg_temp_new(tcg, TYPE_I64, false), *owes = lib.tcg_temp_new(tcg, TYPE_I32, false);
+    put_constant(tcg, base, (uint64_t)(uintptr_t)&vcpu->owes);
+    lib.tcg_op3(tcg, OP_LD_I32, (uintptr_t)owes, (uintptr_t)base, 0);
+    lib.tcg_brcondi_i32(tcg, COND_EQ, handle(tcg, owes), 0, go_on);
+    lib.tcg_temp_free(tcg, owes);
+    lib.tcg_temp_free(tcg, base);
+    store_constant(tcg, pc_next, OP_ST_I64, ENV_PC);
+    void *one = lib.tcg_temp_new(tcg, TYPE_I64, false);
+    base = lib.tcg_temp_new(tcg, TYPE_I64, false);
+    put_constant(tcg, base, (uint64_t)(uintptr_t)&vcpu->at_barrier);
+    put_constant(tcg, one, 1);
+    lib.tcg_op3(tcg, OP_ST32_I64, (uintptr_t)one, (uintptr_t)base, 0);
+    lib.tcg_temp_free(tcg, one);
+    lib.tcg_temp_free(tcg, base);
+    lib.tcg_exit_tb(tcg, NULL, 0);
+    put_label(tcg, go_on);
+}
+
+/* What an instruction asks of the host where others are in the guest at the same time. */
+static void after_instruction_in_parallel(Vcpu *vcpu, DisasContext *context)
+{
+    uint32_t word = FIELD(uint32_t, context, CONTEXT_INSN);
+    if ((word & 0xfffff0ff) == DSB) {
+        put_barrier(vcpu, context->pc_next);
+    } else if (word == WFE || word == YIELD) {
+        context->is_jmp = word == WFE ? DISAS_WFE : DISAS_YIELD; /* the library thinks that there is nothing to do */
+    }
+}
+
 static void translate_instructions(const TranslatorOps *ops, DisasContext *context, void *cpu, BlockEvents *events)
 {
     Vcpu *vcpu = vcpu_of(cpu);
@@ -104,6 +144,9 @@ static void translate_instructions(const TranslatorOps *ops, DisasContext *conte
         avmm_before_instruction(vcpu, events, context->pc_next);
         ops->translate_insn(context, cpu);
         avmm_after_instruction(vcpu, events, context->is_jmp);
+        if (vcpu->machine->parallel && context->is_jmp == DISAS_NEXT && FIELD(uint32_t, vcpu->env, ENV_AARCH64)) {
+            after_instruction_in_parallel(vcpu, context);
+        }
         bool full = context->num_insns >= context->max_insns || FIELD(int, vcpu->tcg, TCG_NB_OPS) >= TCG_ENOUGH_OPS;
         if (context->is_jmp == DISAS_NEXT && full) {
             context->is_jmp = DISAS_TOO_MANY;
@@ -126,9 +169,18 @@ void avmm_translator_loop(const TranslatorOps *ops, DisasContext *context, void 
     context->singlestep_enabled = FIELD(int, cpu, CPU_SINGLESTEP) != 0;
     avmm_check_alignment(vcpu, context->pc_first);
     vcpu->translating = context;
+    uint32_t cflags = FIELD(uint32_t, tb, TB_CFLAGS);
+    bool alone = (cflags & CF_LAST_IO) != 0;
+    if (vcpu->machine->parallel) {
+        atomic_store(&vcpu->translating_code, true); /* before any of it is read: pairs with may_have_code() */
+        if (!alone && !(vcpu->machine->without & LEAVE_ATOMICS)) {
+            FIELD(uint32_t, tb, TB_CFLAGS) = cflags | CF_PARALLEL;
+            FIELD(uint32_t, tcg, TCG_TB_CFLAGS) |= CF_PARALLEL;
+        }
+    }
     ops->init_disas_context(context, cpu);
 
-    void *leave = put_exit_check(tcg);
+    void *leave = alone ? lib.gen_new_label(tcg) : put_exit_check(tcg);
     if (vcpu->counting) {
         too_long = lib.gen_new_label(tcg);
         avmm_begin_block(vcpu, &events, too_long);
@@ -147,6 +199,7 @@ void avmm_translator_loop(const TranslatorOps *ops, DisasContext *context, void 
     put_label(tcg, leave);
     lib.tcg_exit_tb(tcg, tb, TB_EXIT_REQUESTED);
 
+    FIELD(uint32_t, tb, TB_CFLAGS) = cflags; /* every block is translated like this: look-ups need not know */
     FIELD(uint16_t, tb, TB_SIZE) = (uint16_t)(context->pc_next - context->pc_first);
     FIELD(uint16_t, tb, TB_ICOUNT) = (uint16_t)context->num_insns;
 }

@@ -34,6 +34,7 @@ static void reset(Vcpu *vcpu)
     reset_cpu(vcpu->cpu);
     lib.uc_reg_write(vcpu->uc, UC_ARM64_REG_PSTATE, &pstate);
     lib.rebuild_hflags(vcpu->env);
+    vcpu->owes = vcpu->at_barrier = false;
     avmm_forget_code(vcpu);
     drive_lines(vcpu);
 }
@@ -247,7 +248,8 @@ static PyObject *flush_tlb(Vcpu *vcpu, PyObject *unused)
         return NULL;
     }
     pthread_mutex_lock(&vcpu->machine->lock);
-    vcpu->tlb_pending = false;
+    vcpu->notes.all_pages = false;
+    vcpu->notes.page_count = 0;
     pthread_mutex_unlock(&vcpu->machine->lock);
     lib.tlb_flush(vcpu->cpu);
     Py_RETURN_NONE;
@@ -343,6 +345,11 @@ static PyMemberDef members[] = {
     {"code_broadcasts", T_ULONGLONG, offsetof(Vcpu, code_broadcasts), READONLY, NULL},
     {"external_aborts", T_ULONGLONG, offsetof(Vcpu, external_aborts), READONLY, NULL},
     {"untranslatable", T_ULONGLONG, offsetof(Vcpu, untranslatable), READONLY, NULL},
+    {"flushes_requested", T_ULONGLONG, offsetof(Vcpu, flushes_requested), READONLY, NULL},
+    {"flushes_handled", T_ULONGLONG, offsetof(Vcpu, flushes_handled), READONLY, NULL},
+    {"flushes_waited", T_ULONGLONG, offsetof(Vcpu, flushes_waited), READONLY, NULL},
+    {"flush_ipis", T_ULONGLONG, offsetof(Vcpu, flush_ipis), READONLY, NULL},
+    {"alone_instructions", T_ULONGLONG, offsetof(Vcpu, alone_instructions), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 

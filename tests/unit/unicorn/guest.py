@@ -85,6 +85,7 @@ class Guest:
         clock: HostTime | None = None,
         options: dict[str, object] | None = None,
         make_traps: Callable[[], plugin.Traps] = Traps,
+        parallel: bool = False,
     ) -> None:
         chosen = VirtualClock()
         engine_options = EngineOptions(
@@ -92,6 +93,7 @@ class Guest:
             cpu,
             chosen if clock is None else clock,  # type: ignore[arg-type]
             {"translation_buffer_mb": 8} if options is None else options,
+            parallel,
         )
         self.engine = create_engine(engine_options)
         self.slot = MemorySlot(RAM, RAM_SIZE)
