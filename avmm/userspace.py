@@ -37,15 +37,13 @@ class Leave(Exception):
 
 
 class RunSlot(Slot):
-    """Guest code in slices, one vCPU's own slot. A trap may have the run end after it, or the vCPU halt."""
+    """Guest code in slices, one vCPU's own slot. A trap may have the run end after it."""
 
     def __init__(self, clock: VirtualClock) -> None:
         super().__init__()
         self._clock = clock
         self.leave: Leave | None = None
         """Raised once the entry under way has ended. Whoever sets it ends the entry with a request."""
-        self.halt = False
-        """The entry under way ends as if with WFI. Whoever sets it ends the entry with a request."""
         self.suspended = False
         """While it holds, every entry ends before its first instruction, as if with WFI."""
 
@@ -61,8 +59,7 @@ class RunSlot(Slot):
         if leave is not None:
             raise leave
         await asyncio.sleep(0)
-        halt, self.halt = self.halt, False
-        return HALTED if halt or self.suspended else exit_
+        return HALTED if self.suspended else exit_
 
 
 class UserspaceVm:

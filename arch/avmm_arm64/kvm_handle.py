@@ -118,6 +118,11 @@ class Handle:
         assert self.parts is not None
         self.parts.turn_off()
 
+    def suspend(self) -> None:
+        """PSCI CPU_SUSPEND by this vCPU."""
+        assert self.parts is not None
+        self.parts.suspend()
+
     # Registers
 
     def set_pc(self, address: int) -> None:

@@ -10,7 +10,7 @@ from avmm.plugin import Hypercall, Leave, SystemEvent, SystemRegister, Userspace
 from avmm_arm64.gic import Gic
 from avmm_arm64.kvm_irqchip import PinsOnly
 from avmm_arm64.pmu_options import PmuOptions
-from avmm_arm64.psci import Function, Psci, Result
+from avmm_arm64.psci import Psci, Result
 from avmm_arm64.requests import ArmRequest
 from avmm_arm64.sysregs import ABSENT
 from avmm_arm64.timer import SystemCounter, TimerPpis
@@ -152,9 +152,6 @@ class KvmVcpu(Arm64Vcpu):
             self.leave(SystemEventExit(SystemEventType.SUSPEND))  # x0 is userspace's to set
         else:
             super().hypercall(call)
-            if function & ~_SMC64 == Function.CPU_SUSPEND:
-                self._userspace.slot(self._vcpu).halt = True
-                self._vcpu.make_request_and_kick(ArmRequest.IRQ_PENDING)
 
     def _stolen_time(self, function: int, argument: int) -> int:
         address = self._features.stolen_time()

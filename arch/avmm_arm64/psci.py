@@ -65,6 +65,9 @@ class PsciCpu(Protocol):
     def turn_off(self) -> None:
         """Keep it from running."""
 
+    def suspend(self) -> None:
+        """It is the caller: let it sleep behind the call until it has an interrupt to run for, as WFI does."""
+
 
 class Psci:
     """The firmware calls of one VM. Owner: the device lock, so that of two CPU_ON one finds the vCPU on already.
@@ -77,8 +80,7 @@ class Psci:
         self._cpus, self._system_event = cpus, system_event
         calls: dict[Function, Callable[[PsciCpu, int, int, int], int]] = {
             Function.VERSION: lambda *_: VERSION,
-            # Standby, also where a power-down was asked for. It may end for any reason, so it ends at once.
-            Function.CPU_SUSPEND: lambda *_: Result.SUCCESS,
+            Function.CPU_SUSPEND: self._cpu_suspend,
             Function.CPU_OFF: self._cpu_off,
             Function.CPU_ON: self._cpu_on,
             Function.AFFINITY_INFO: self._affinity_info,
@@ -104,6 +106,11 @@ class Psci:
         """PSCI_FEATURES (DEN 0022 section 5.15)."""
         known = function in self._calls or function == _SMCCC_VERSION
         return Result.SUCCESS if known else Result.NOT_SUPPORTED
+
+    def _cpu_suspend(self, caller: PsciCpu, *_: int) -> int:
+        """CPU_SUSPEND (DEN 0022 section 5.4): standby, also where a power-down was asked for."""
+        caller.suspend()
+        return Result.SUCCESS
 
     def _cpu_off(self, caller: PsciCpu, *_: int) -> int:
         """CPU_OFF (DEN 0022 section 5.5)."""

@@ -259,6 +259,10 @@ class Arm64Vcpu(ArchVcpu):
         self.timers.stop()
         self._vcpu.power_off()
 
+    def suspend(self) -> None:
+        """Sleep behind the call that is being handled until there is an interrupt, as WFI does."""
+        self._vcpu.halt()
+
     def start_at(self, entry: int, context: int) -> None:
         """Set the registers that a start sets. Own thread, outside the guest, after a reset."""
         self.engine.write_register("x0", context)

@@ -42,6 +42,8 @@ class ToyCall(IntEnum):
     SEND_IRQ = 4
     """Raise interrupt 0 of vCPU x0."""
     FLUSH_TLBS = 5
+    HALT = 6
+    """Sleep until an interrupt, as Halted does."""
 
 
 class ToyVcpu(ArchVcpu):
@@ -148,6 +150,8 @@ class ToyVcpu(ArchVcpu):
                     vm.vcpus[argument].power_on()
                 else:
                     self._arch.raise_irq(argument)
+            case ToyCall.HALT:
+                self._vcpu.halt()
             case ToyCall.FLUSH_TLBS:
                 self.tlb_flush_all()
 

@@ -13,7 +13,7 @@ from avmm.clock import Clock
 from avmm.devattr import AttributeValue, resolve
 from avmm.engine import VcpuEngine
 from avmm.errors import OperationRefused, RequestError, UnhandledRequest
-from avmm.exits import BudgetExhausted, Debug, Exit, Fault, Halted, Kicked, Yielded
+from avmm.exits import HALTED, BudgetExhausted, Debug, Exit, Fault, Halted, Kicked, Yielded
 from avmm.instrument import KickAction, VcpuStats
 from avmm.vcpu.acks import Acknowledgements
 from avmm.vcpu.halt import HaltPoll, Sleep
@@ -58,6 +58,7 @@ class Vcpu:
 
     __slots__ = (
         "_guest_thread",
+        "_halts",
         "_handled",
         "_handlers",
         "_host",
@@ -119,6 +120,7 @@ class Vcpu:
         """Told of every `Tracepoint`; None, the default, costs a test each."""
         self._task: asyncio.Task[object] | None = None
         self._guest_thread = 0
+        self._halts = False
 
     def __repr__(self) -> str:
         return f"<Vcpu {self.index} {self.mode.name} requests={self._requests:#x}>"
@@ -220,6 +222,12 @@ class Vcpu:
                 self.trace(Tracepoint.KICK if kicked else Tracepoint.WOKEN, _WAKEUP if kicked else 0)
         queue.resume(waiter)
         return True
+
+    def halt(self) -> None:
+        """Called in a trap on the vCPU's own thread: its entry ends right behind the trap, as if the guest had executed WFI."""
+        assert self.in_guest_thread(), "a vCPU halts itself"
+        self._halts = True
+        self.engine.kick()
 
     @property
     def asleep(self) -> bool:
@@ -370,6 +378,9 @@ class Vcpu:
             stats.exit_handling[stats.exit_reason].count(started_ns - stats.exited_ns)
         try:
             exit_ = self.engine.enter(budget)
+            if self._halts:
+                self._halts = False
+                exit_ = HALTED
             reason = exit_.reason
         finally:
             self._guest_thread = 0

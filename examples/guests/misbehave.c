@@ -266,6 +266,29 @@ static bool final(uint32_t function) {
     }
 }
 
+enum { SGI_SELF = 5 };
+
+static unsigned ticks, sgis;
+
+static void on_tick(void) {
+    timer_stop();
+    ticks++;
+}
+
+static void on_sgi(void) { sgis++; }
+
+// The interrupt controller afresh, whatever was done to it.
+static void interrupts_on(void) {
+    irq_on(TIMER_PPI_VIRTUAL, on_tick);
+    irq_on(SGI_SELF, on_sgi);
+    timer_stop();
+    physical_timer_stop();
+    write_sysreg(icc_ap0r0_el1, 0); // group 0, which the runtime does not use: nothing is active
+    write_sysreg(icc_igrpen0_el1, 0);
+    gic_init();
+    gic_cpu_init();
+}
+
 static void psci_nonsense(void) {
     for (uint32_t function = 0; function < 64; function++) {
         for (uint32_t convention = 0; convention < 2; convention++) {
@@ -288,11 +311,12 @@ static void psci_nonsense(void) {
         psci(PSCI_CPU_ON, cpu_mpidr(0), random(), random());
     for (unsigned i = 0; i < 1024; i++, tried++)
         psci(PSCI_AFFINITY_INFO, random(), random(), 0);
-    timer_set(counter() + milliseconds(1)); // a wake-up, should a suspend be accepted
-    psci(PSCI_CPU_SUSPEND, random(), random(), random());
-    psci(PSCI_CPU_SUSPEND, ~0ul, 1, ~0ul);
-    timer_stop();
-    tried += 2;
+    interrupts_on(); // one wakes us
+    for (unsigned i = 0; i < 4; i++, tried++) {
+        timer_set(counter() + milliseconds(1));
+        psci(PSCI_CPU_SUSPEND, i ? random() : ~0ul, random(), random());
+        timer_stop();
+    }
 }
 
 static void sgi(void) {
@@ -344,26 +368,10 @@ static void lost(void) {
 // ---------------------------------------------------------------------------------------------------
 // Is the machine still one? Sets up the interrupt controller afresh, and counts.
 
-enum { SGI_SELF = 5, CHECKS = 50 };
-
-static unsigned ticks, sgis;
-
-static void on_tick(void) {
-    timer_stop();
-    ticks++;
-}
-
-static void on_sgi(void) { sgis++; }
+enum { CHECKS = 50 };
 
 static bool in_order(void) {
-    irq_on(TIMER_PPI_VIRTUAL, on_tick);
-    irq_on(SGI_SELF, on_sgi);
-    timer_stop();
-    physical_timer_stop();
-    write_sysreg(icc_ap0r0_el1, 0); // group 0, which the runtime does not use: nothing is active
-    write_sysreg(icc_igrpen0_el1, 0);
-    gic_init();
-    gic_cpu_init();
+    interrupts_on();
     for (unsigned i = 1; i <= CHECKS; i++) {
         timer_set(counter() + milliseconds(1));
         while (ticks < i) {

@@ -8,7 +8,7 @@ from avmm import ExitReason, Request, VcpuMode
 from avmm.clock import VirtualClock
 from avmm.exits import HALTED, YIELDED, Halted
 from avmm.plugin import Tracepoint
-from avmm.testing import Script, ScriptedVcpu, ScriptedVm, Spin, ToyRequest, in_thread
+from avmm.testing import Call, Script, ScriptedVcpu, ScriptedVm, Spin, ToyCall, ToyRequest, in_thread
 from avmm.vcpu.halt import HaltPoll
 
 WORK = ToyRequest.WORK
@@ -106,6 +106,31 @@ async def test_r60_a_request_alone_does_not_end_a_block(scripted_vm, slot, reque
     assert vcpu.test_request(request_)
     vm.toy.raise_irq(0)
     await vm.until(lambda: not vcpu.test_request(request_))
+
+
+async def test_r60_a_trap_may_halt_the_vcpu_as_wfi_does(scripted_vm, slot):
+    halts = []
+
+    def guest(vcpu):
+        yield Call(ToyCall.HALT)
+        halts.append(vm.vcpus[0].stats.halts)
+        yield Spin()
+
+    vm = await scripted_vm(guest, slot=slot)
+    vcpu = vm.vcpus[0]
+    await vm.until(lambda: vcpu.asleep)
+    assert not halts
+    assert (vcpu.stats.halts, vcpu.stats.exits_by_reason[ExitReason.HALTED]) == (1, 1)
+    vm.toy.raise_irq(0)
+    await vm.until(lambda: halts)
+    assert halts == [1], "once a call"
+
+
+async def test_r60_an_interrupt_of_its_own_entry_keeps_it_from_sleeping(scripted_vm, slot):
+    vm = await scripted_vm([Call(ToyCall.SEND_IRQ, (0,)), Call(ToyCall.HALT), Spin()], slot=slot)
+    vcpu = vm.vcpus[0]
+    await vm.until(lambda: vcpu.stats.halts)
+    assert not sum(vcpu.stats.halt_wait.buckets)
 
 
 @pytest.mark.parametrize("point", [Tracepoint.BEFORE_SLEEP_CHECK, Tracepoint.ASLEEP])

@@ -83,6 +83,7 @@ class FakeVcpu:
         self.index = index
         self.stats = VcpuStats()
         self.powered_off = index != 0
+        self.halts = 0
         self.own_thread = False
         self.made: list[int] = []
         self.kicked: list[int] = []
@@ -99,6 +100,9 @@ class FakeVcpu:
 
     def make_request_and_kick(self, request: int) -> None:
         self.kicked.append(request)
+
+    def halt(self) -> None:
+        self.halts += 1
 
     def power_off(self) -> None:
         self.powered_off = True

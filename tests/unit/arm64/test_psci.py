@@ -174,7 +174,13 @@ class TestCpuOffAndSuspend:
         machine.parts[1].handle_reset()
         assert machine.engines[1].registers["pc"] == ENTRY + 4
 
-    def test_suspend_is_a_standby_that_ends_at_once(self, machine: FakeMachine) -> None:
+    @pytest.mark.parametrize("state", [0, 1 << 16, U64])
+    def test_suspend_is_a_standby_whatever_was_asked_for(self, machine: FakeMachine, state: int) -> None:
+        assert call(machine, CPU_SUSPEND, state, ENTRY, CONTEXT) == SUCCESS
+        assert [vcpu.halts for vcpu in machine.vm.fakes] == [1, 0]
+        assert not machine.vm.fakes[0].powered_off
+
+    def test_suspend_by_smc64(self, machine: FakeMachine) -> None:
         assert call(machine, CPU_SUSPEND | SMC64, 0, 0, 0) == SUCCESS
         assert not machine.vm.fakes[0].powered_off
 
