@@ -44,6 +44,7 @@
 #define CPU_ICOUNT_EXTRA 48  /* likewise: we keep the instruction budget here */
 #define CPU_ENV 296
 #define CPU_ICOUNT_DECR 304
+#define CPU_JUMP_CACHE 312 /* JUMPS pointers to blocks */
 #define CPU_BREAKPOINTS 33096
 #define CPU_WATCHPOINT_HIT 33128
 #define CPU_OPAQUE 33136 /* unused by the library: our Vcpu */
@@ -70,6 +71,8 @@
 #define ENV_PC 320
 #define ENV_PSTATE 328
 #define ENV_AARCH64 332
+#define ENV_HFLAGS 336
+#define ENV_ID_AA64PFR1 12952
 #define ENV_CPACR_EL1 704
 #define ENV_SYNDROME 3024
 #define ENV_VADDRESS 3032
@@ -121,14 +124,24 @@ typedef struct {
 
 /* TranslationBlock */
 #define TB_PC 0
+#define TB_CS_BASE 8
+#define TB_FLAGS 16
 #define TB_SIZE 20
 #define TB_ICOUNT 22
 #define TB_CFLAGS 24
+#define TB_CODE 32
+#define TB_SECOND_PAGE 80 /* where the rest of it was translated from, or UINT64_MAX */
 #define TB_EXIT_REQUESTED 3
 
 /* Flags of a translation: the first is part of what a look-up compares, the second is not while a block is being translated. */
 #define CF_LAST_IO 0x8000    /* we: executed with all others stopped */
 #define CF_PARALLEL 0x80000
+#define JUMPS 4096
+#define JUMP_PAGE_BITS 6
+#define JUMP_PAGE_MASK ((1u << JUMP_PAGE_BITS) - 1)
+#define HFLAG_AARCH64 0x80000000u
+#define HFLAG_SINGLE_STEP 0x40000000u
+#define CF_COMPARED 0xff0effffu /* what a look-up compares, and that a block is still valid */
 
 /* TCGContext and its operations */
 #define TCG_NB_OPS 56

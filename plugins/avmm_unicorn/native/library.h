@@ -40,6 +40,9 @@
     SYMBOL(tlb_flush_modes, "tlb_flush_by_mmuidx_aarch64", void, (void *cpu, uint16_t modes))                            \
     SYMBOL(tlb_flush_page, "tlb_flush_page_by_mmuidx_aarch64", void, (void *cpu, uint64_t address, uint16_t modes))      \
     SYMBOL(tb_flush, "tb_flush_aarch64", void, (void *cpu))                                                              \
+    SYMBOL(lookup_tb_ptr, "helper_lookup_tb_ptr_aarch64", void *, (void *env))                                            \
+    SYMBOL(tb_lookup, "tb_htable_lookup_aarch64", void *, (void *cpu, uint64_t, uint64_t, uint32_t, uint32_t))            \
+    SYMBOL(code_ram_address, "get_page_addr_code_aarch64", uint64_t, (void *env, uint64_t address))                      \
     SYMBOL(tb_invalidate_range, "tb_invalidate_phys_range_aarch64", void, (void *uc, uint64_t start, uint64_t end))      \
     SYMBOL(tb_invalidate_fast, "tb_invalidate_phys_page_fast_aarch64", void,                                             \
            (void *uc, void *pages, uint64_t start, int length, uintptr_t))                                               \

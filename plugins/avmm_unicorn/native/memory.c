@@ -273,7 +273,7 @@ void avmm_unmap_view(Vcpu *vcpu, const Slot *slot)
 /* Drop every translation of this vCPU. */
 void avmm_forget_code(Vcpu *vcpu)
 {
-    lib.tb_flush(vcpu->cpu);
+    avmm_tb_flush(vcpu->cpu);
     for (int i = 0; i < vcpu->view_count; i++) {
         for (uint64_t page = 0; page < vcpu->views[i].size >> PAGE_BITS; page++) {
             vcpu->views[i].pages[page] &= ~(uint64_t)PAGE_CODE;

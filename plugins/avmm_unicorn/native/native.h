@@ -118,6 +118,22 @@ typedef struct {
     PyObject *reached;
 } Events;
 
+/* An entry of the library's first cache of blocks, and what it has to be compared with. */
+typedef struct {
+    void *tb;
+    uint64_t pc;
+    void *code;
+    uint32_t flags;
+} Jump;
+
+/* A block that was looked up: where in memory its code begins. One that goes on in another page is not kept. */
+typedef struct {
+    void *tb;
+    uint64_t ram_address;
+} FoundBlock;
+
+#define FOUND_BLOCKS 32768
+
 /* The events of a block that is being translated. */
 typedef struct {
     uint32_t counted, word;
@@ -149,6 +165,8 @@ typedef struct Vcpu {
     uint32_t owes, at_barrier; /* a TLBI since the last DSB; at one. For translated code, which knows 32 bits */
     uint64_t owed;             /* the broadcast that others must have heard of when that DSB is over */
     int alone;
+    Jump *jumps;       /* JUMPS of them */
+    FoundBlock *found; /* FOUND_BLOCKS of them */
     SlotView views[MAX_SLOTS];
     int view_count, read_only_views;
     Events events;
@@ -249,6 +267,13 @@ int avmm_map_view(Vcpu *vcpu, const Slot *slot);
 void avmm_unmap_view(Vcpu *vcpu, const Slot *slot);
 void avmm_set_view(Vcpu *vcpu, const Slot *slot);
 void avmm_forget_code(Vcpu *vcpu);
+
+/* lookup.c */
+int avmm_begin_lookup(Vcpu *vcpu);
+void avmm_end_lookup(Vcpu *vcpu);
+void *avmm_lookup_block(void *env);
+void *avmm_find_block(void *cpu, uint64_t pc, uint64_t cs_base, uint32_t flags, uint32_t cflags);
+void avmm_tb_flush(void *cpu);
 
 /* broadcast.c */
 void avmm_tlb_flush_modes_is(void *cpu, uint16_t modes);

@@ -85,6 +85,10 @@ static int open_instance(Vcpu *vcpu)
     lib.memory_map_io(vcpu->uc, 0, (size_t)1 << 52, (void *)no_read, (void *)no_write, NULL, NULL);
     avmm_define_cache_operations(vcpu);
     avmm_begin_events(vcpu);
+    if (avmm_begin_lookup(vcpu) < 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
     reset(vcpu);
     return 0;
 }
@@ -115,6 +119,7 @@ static void close_vcpu(Vcpu *vcpu)
         PyMem_RawFree(vcpu->views[i].pages);
     }
     vcpu->view_count = 0;
+    avmm_end_lookup(vcpu);
     avmm_free_registers(vcpu);
     if (vcpu->call != NULL) {
         vcpu->call->vcpu = NULL;

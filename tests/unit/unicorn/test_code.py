@@ -132,6 +132,26 @@ def test_a_broadcast_tlbi_reaches_every_vcpu(pair: Guest, program: tuple[int, ..
         assert pair.registers("x0", vcpu=vcpu) == (22,)
 
 
+@pytest.mark.parametrize(("program", "operand"), [(programs.TLBI_ALL, 0), (programs.TLBI_PAGE, WINDOW >> 12)])
+def test_code_at_one_address_is_that_of_the_page_mapped_there(guest: Guest, program: tuple[int, ...], operand: int) -> None:
+    pages = {1: DATA, 2: DATA + 0x1000}
+    guest.load(pages[1], programs.SET_ONE)
+    guest.load(pages[2], programs.SET_TWO)
+    guest.load(FUNCTION, programs.CALL)
+    guest.load(OTHER_PAGE, program)
+    map_window(guest, pages[1])
+    guest.start(programs.MMU_ON, x1=WINDOW, x2=TCR, x3=TABLES, x4=SCTLR_MMU)
+    assert guest.vcpu.enter(DEADLINE) is HALTED
+    for number in (1, 2, 1, 2):
+        map_window(guest, pages[number])
+        guest.go(OTHER_PAGE, x1=operand)
+        assert guest.vcpu.enter(DEADLINE) is HALTED
+        for _ in range(2):
+            guest.go(FUNCTION, x1=WINDOW)
+            assert guest.vcpu.enter(DEADLINE) is HALTED
+            assert guest.registers("x0") == (number,)
+
+
 def test_a_vcpu_alone_tells_nobody(guest: Guest) -> None:
     guest.start(programs.TLBI_ALL)
     assert guest.vcpu.enter(DEADLINE) is HALTED
