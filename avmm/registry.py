@@ -86,6 +86,11 @@ def load(group: Group[Factory], name: str, installed: AllEntryPoints | None = No
     return _load(group, found[0])
 
 
+def is_installed(group: Group[Factory], name: str) -> bool:
+    """True when a plugin of that name is installed, whether it can be loaded or not."""
+    return bool(entry_points(group=group.entry_points, name=name))
+
+
 def survey() -> list[PluginInfo]:
     """Every installed plugin, by kind and name. One that cannot be loaded says why and takes nothing else down."""
     infos = []

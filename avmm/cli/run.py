@@ -14,10 +14,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TextIO
 
+from avmm import registry
 from avmm.cli.devices import add_device_arguments, devices
 from avmm.cli.session import Session
 from avmm.config import MachineConfig
 from avmm.errors import ConfigError
+from avmm.loader.kernel import is_flat
 
 _OVERRIDES: dict[str, tuple[str, str, str]] = {
     "kernel": ("--kernel", "FILE", "the guest: ELF, Linux arm64 Image, or a flat image"),
@@ -49,7 +51,8 @@ _WITHOUT_VALUE = {"control": "auto"}
 """What an option means that is given without a value."""
 
 
-_TEST_DEVICE: dict[str, object] = {"kind": "virtio-console", "testdev": True}
+_TEST_DEVICE_KIND = "virtio-console"
+_TEST_DEVICE: dict[str, object] = {"kind": _TEST_DEVICE_KIND, "testdev": True}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if key in _WITHOUT_VALUE:
             added.nargs, added.const = "?", _WITHOUT_VALUE[key]
     parser.add_argument(
-        "--testdev", action="store_true", help="add a test device: the guest ends the machine and says what to exit with"
+        "--testdev",
+        action=argparse.BooleanOptionalAction,
+        help="a test device, by which the guest ends the machine and says what to exit with; there is one for a flat image",
     )
     add_device_arguments(parser)
     parser.add_argument("--stats", action="store_true", help="print live statistics every second, and a table at the end")
@@ -90,7 +95,7 @@ def machine(arguments: argparse.Namespace) -> MachineConfig:
         changes.setdefault("affinity", "shared")  # this process is the machine's alone: its threads are ours to place
     places = {key: _OVERRIDES[key][0] for key in changes}
     added, device_places = devices(arguments, config.devices)
-    if arguments.testdev:
+    if arguments.testdev or (arguments.testdev is None and _implies_test_device(arguments, added)):
         added["testdev"] = _TEST_DEVICE
         device_places["devices.testdev"] = "--testdev"
     if added:
@@ -101,6 +106,15 @@ def machine(arguments: argparse.Namespace) -> MachineConfig:
         text = "missing: name the guest with --kernel or --firmware, or in the machine's description"
         raise config.located(ConfigError(text, key="kernel"))
     return config
+
+
+def _implies_test_device(arguments: argparse.Namespace, added: dict[str, dict[str, object]]) -> bool:
+    """A flat image started by options alone is bare-metal code: it may have a verdict, and sees no more than it looks for."""
+    if arguments.machine is not None or arguments.kernel is None or arguments.firmware is not None:
+        return False
+    if any(device["kind"] == _TEST_DEVICE_KIND for device in added.values()):
+        return False  # what the guest finds first must be what was asked for
+    return is_flat(Path(arguments.kernel)) and registry.is_installed(registry.DEVICES, _TEST_DEVICE_KIND)
 
 
 def loop_factory(choice: str) -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -28,6 +28,10 @@ _FOREIGN = (
     (0x00, b"BZh", "compressed by bzip2; unpack it first"),
 )
 """What must not be taken for a flat image: offset, magic, what it is."""
+_PACKED = (b"\x1f\x8b", b"MZ")
+"""How a gzip file and an EFI image begin."""
+_HEAD = 0x210
+"""So many bytes at the start of a file have all that tells what it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,19 @@ def load_kernel(path: Path | str, memory: GuestMemory, *, elf_machine: int, imag
         raise LoadError(f"{path}: {error.strerror or error}") from None
     except LoadError as error:
         raise LoadError(f"{path}: {error}") from None
+
+
+def is_flat(path: Path) -> bool:
+    """True when `load_kernel` would take the file at `path` for a flat image, as it is; False too when it cannot be read."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return False
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except OSError:
+        return False
+    other = any(head.startswith(magic, offset) for offset, magic, _ in _FOREIGN)
+    return bool(head) and not other and not head.startswith((elf.MAGIC, *_PACKED))
 
 
 def _load(file: BinaryIO, memory: GuestMemory, elf_machine: int, image_base: int) -> LoadedKernel:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import subprocess
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
+from avmm.cli import run
+from avmm.loader.kernel import is_flat
 from tests.unit.cli.command import PATIENCE_S, Avmm
 
 
@@ -229,3 +233,42 @@ def test_nothing_is_left_behind(avmm: Avmm) -> None:
 def test_a_test_device_is_added_by_an_option(avmm: Avmm) -> None:
     done = avmm("run", avmm.guest(["off"]), "--testdev")
     assert (done.returncode, done.stderr) == (1, "avmm: device virtio-console: no such device; there is toy-uart\n")
+
+
+class TestTestDevice:
+    """Which machines have a test device that is not asked for."""
+
+    @staticmethod
+    def devices(path: Path, image: bytes, *options: str) -> dict[str, tuple[str, dict[str, object]]]:
+        (path / "kernel").write_bytes(image)
+        parser = argparse.ArgumentParser()
+        run.add_arguments(parser)
+        made = run.machine(parser.parse_args(["--kernel", str(path / "kernel"), *options])).devices
+        return {name: (device.kind, dict(device.options)) for name, device in made.items()}
+
+    DEVICE: ClassVar = {"testdev": ("virtio-console", {"testdev": True})}
+
+    def test_a_flat_image_does(self, tmp_path: Path) -> None:
+        assert self.devices(tmp_path, b"\x00\x00\x00\x14") == self.DEVICE
+
+    def test_unless_it_is_refused(self, tmp_path: Path) -> None:
+        assert self.devices(tmp_path, b"\x00\x00\x00\x14", "--no-testdev") == {}
+
+    @pytest.mark.parametrize("image", [b"\x7fELF", b"\x1f\x8b\x08", b"MZ", b"\0" * 0x38 + b"ARM\x64", b""])
+    def test_another_kernel_only_when_it_is_asked_for(self, tmp_path: Path, image: bytes) -> None:
+        assert self.devices(tmp_path, image) == {}
+        assert self.devices(tmp_path, image, "--testdev") == self.DEVICE
+
+    def test_a_console_of_ones_own_stands_alone(self, tmp_path: Path) -> None:
+        devices = self.devices(tmp_path, b"\x00\x00\x00\x14", "--device", "virtio-console,hvc=console")
+        assert devices == {"console0": ("virtio-console", {"hvc": "console"})}
+
+    @pytest.mark.parametrize("options", [["--firmware", "kernel"], ["machine.toml"]])
+    def test_nor_is_one_added_to_what_is_described_otherwise(self, tmp_path: Path, options: list[str]) -> None:
+        (tmp_path / "machine.toml").write_text('kernel = "kernel"\n')
+        given = [str(tmp_path / option) if "." in option or option == "kernel" else option for option in options]
+        assert self.devices(tmp_path, b"\x00\x00\x00\x14", *given) == {}
+
+    def test_what_cannot_be_read_is_not_flat(self, tmp_path: Path) -> None:
+        assert not is_flat(tmp_path)
+        assert not is_flat(tmp_path / "nothing")
