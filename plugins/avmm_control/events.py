@@ -58,7 +58,7 @@ class EventLog:
         self._tracers = ExitStack()
         self._waiters: set[asyncio.Event] = set()
         self.closed = False
-        """True once the VM is no longer served: nothing more will come."""
+        """True once the VM is over, or no longer served: nothing more will come."""
         self._unwatch = vm.lifecycle.watch(self._moved)
 
     def close(self) -> None:
@@ -102,10 +102,13 @@ class EventLog:
 
     def _moved(self, to: State) -> None:
         self.rings[Kind.STATE].add(self._vm.clock.now_ns(), -1, to.value)
-        self._wake()
+        if to is State.HALTED:
+            self.close()
+        else:
+            self._wake()
 
     def _wake(self) -> None:
-        for waiter in self._waiters:
+        for waiter in tuple(self._waiters):
             waiter.set()
 
     def _trace(self) -> None:

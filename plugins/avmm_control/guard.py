@@ -116,14 +116,13 @@ class Guard:
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         begun = False
 
-        async def timed(message: Message) -> None:
+        async def watched(message: Message) -> None:
             nonlocal begun
             begun = True
-            async with asyncio.timeout(self._limits.stalled_s):
-                await send(message)
+            await send(message)
 
         try:
-            await self._application(scope, receive, timed)
+            await self._application(scope, receive, watched)
         except Exception as error:  # noqa: BLE001 - the task boundary: a client must not end the VM, nor see its inside
             if begun:
                 log.info("control client gone", path=scope["path"], error=type(error).__name__)

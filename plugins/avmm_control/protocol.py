@@ -22,6 +22,7 @@ def limited_protocol(limits: Limits) -> type[H11Protocol]:
         """One connection."""
 
         _deadline: asyncio.TimerHandle | None = None
+        _stalled: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -42,7 +43,22 @@ def limited_protocol(limits: Limits) -> type[H11Protocol]:
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._unwatch()
+            self._flows()
             super().connection_lost(exc)
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._stalled = self.loop.call_later(limits.stalled_s, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            self._flows()
+
+        def _flows(self) -> None:
+            """The client reads again, or is gone."""
+            if self._stalled is not None:
+                self._stalled.cancel()
+                self._stalled = None
 
         def _watch(self) -> None:
             """Wait for the next request, headers and all; not while one is answered."""

@@ -8,6 +8,9 @@ from itertools import count
 Event = tuple[int, int, int, int | str]
 """(number, nanoseconds of the VM's clock, vCPU or -1, value)."""
 
+_MIXED = 1024
+"""No event stands farther from its place in the order of numbers: more threads do not write."""
+
 
 class Ring:
     """The last events of one kind. Written by any thread, without a lock; read on the event loop."""
@@ -26,11 +29,17 @@ class Ring:
         self._add((self._number(), at_ns, vcpu, value))
 
     def since(self, number: int, most: int) -> tuple[list[Event], int]:
-        """Events behind the one with `number`, the oldest first and no more than `most`; how many are lost before those."""
-        events = sorted(event for event in tuple(self._events) if event[0] > number)
-        lost = events[0][0] - number - 1 if events else 0
-        return events[:most], lost
+        """Events behind the one with `number`, the oldest first and no more than `most`; how many before the last are lost."""
+        new = []
+        for event in reversed(tuple(self._events)):
+            if event[0] > number:
+                new.append(event)
+            elif event[0] < number - _MIXED:
+                break
+        new.sort()
+        del new[most:]
+        return new, new[-1][0] - number - len(new) if new else 0
 
     def last(self) -> int:
         """The number of the newest event; 0 when there is none."""
-        return max((event[0] for event in tuple(self._events)), default=0)
+        return max((event[0] for event in tuple(self._events)[-_MIXED:]), default=0)

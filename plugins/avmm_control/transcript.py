@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
-from avmm.plugin import SteeredVm
+from avmm.plugin import State, SteeredVm
 
 KEPT = 1 << 16
 """Bytes kept at least."""
@@ -21,14 +21,20 @@ class ConsoleLog:
         self._waiters: tuple[asyncio.Event, ...] = ()
         self._woken = False
         self.closed = False
-        """True once the VM is no longer served: nothing more will come."""
-        self._unwatch = vm.console.watch(self._wrote)
+        """True once the VM is over, or no longer served: nothing more will come."""
+        self._undo = ExitStack()
+        self._undo.callback(vm.console.watch(self._wrote))
+        self._undo.callback(vm.lifecycle.watch(self._moved))
 
     def close(self) -> None:
         """Record no more; whoever listens learns that it is over."""
         self.closed = True
-        self._unwatch()
+        self._undo.close()
         self._wake()
+
+    def _moved(self, to: State) -> None:
+        if to is State.HALTED:
+            self.close()
 
     @contextmanager
     def listening(self) -> Iterator[asyncio.Event]:

@@ -10,7 +10,7 @@ from avmm_control.hub import Hub, ServedVm
 from avmm_control.models import WORD, to_number
 
 
-def hub_of(request: Request) -> Hub:
+async def hub_of(request: Request) -> Hub:
     """The server's VMs."""
     hub = request.app.state.hub
     assert isinstance(hub, Hub)
@@ -20,7 +20,7 @@ def hub_of(request: Request) -> Hub:
 TheHub = Annotated[Hub, Depends(hub_of)]
 
 
-def _named(hub: TheHub, vm: Annotated[str, Path(description="The VM's name.", max_length=32)]) -> ServedVm:
+async def _named(hub: TheHub, vm: Annotated[str, Path(description="The VM's name.", max_length=32)]) -> ServedVm:
     return hub.get(vm)
 
 
@@ -33,7 +33,7 @@ _ADDRESS = Query(
 )
 
 
-def _address(address: Annotated[str, _ADDRESS]) -> int:
+async def _address(address: Annotated[str, _ADDRESS]) -> int:
     value = to_number(address)
     assert isinstance(value, int)
     if value >= WORD:

@@ -10,7 +10,6 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import StreamingResponse
 
-from avmm.plugin import State
 from avmm_control.events import EventLog, Kind
 from avmm_control.routes.common import Named, binary
 from avmm_control.sse import COMMENT, MEDIA_TYPE, encode
@@ -48,6 +47,8 @@ async def events(served: Named, kinds: _Kinds = "state", last: _LastId = None) -
         places = [int(part) for part in last.split(".")]
         if len(places) != len(chosen):
             raise ValueError("Last-Event-ID is of a stream of other kinds")
+        # Numbers that are yet to come are of a VM that was here before: begin with what there is of this one.
+        places = [place if place <= served.events.rings[kind].last() else 0 for kind, place in zip(chosen, places, strict=True)]
     return StreamingResponse(_events(served.events, chosen, places), media_type=MEDIA_TYPE, headers=_HEADERS)
 
 
@@ -59,49 +60,43 @@ def _kinds(text: str) -> list[Kind]:
 
 
 async def _events(log: EventLog, kinds: list[Kind], places: list[int]) -> AsyncIterator[bytes]:
-    traced = kinds != [Kind.STATE]
+    patience_s = PING_S if kinds == [Kind.STATE] else LOOK_S
+    silent_s = 0.0
     with log.listening(kinds) as more:
         yield COMMENT
-        silent_s = 0.0
         while True:
             more.clear()
-            closing = log.closed  # looked at first: nothing comes behind it
-            texts, over, full = _look(log, kinds, places)
-            if texts:
+            closed = log.closed  # looked at first: nothing comes behind it
+            text, full = _look(log, kinds, places)
+            if text:
                 silent_s = 0.0
-                yield "".join(texts).encode()
-            if over or (closing and not full):
-                return
+                yield text.encode()
             if full:
-                await asyncio.sleep(0)
                 continue
+            if closed:
+                return
             try:
-                await asyncio.wait_for(more.wait(), LOOK_S if traced else PING_S)
+                await asyncio.wait_for(more.wait(), patience_s)
             except TimeoutError:
-                silent_s += LOOK_S if traced else PING_S
-                if silent_s >= PING_S:
-                    silent_s = 0.0
-                    yield COMMENT
+                silent_s += patience_s
+            if silent_s >= PING_S:
+                silent_s = 0.0
+                yield COMMENT
 
 
-def _look(log: EventLog, kinds: list[Kind], places: list[int]) -> tuple[list[str], bool, bool]:
-    """What there is behind `places`, which are moved on; whether that was the VM's end, and whether there is more."""
-    found = []
-    texts = []
-    over = full = False
+def _look(log: EventLog, kinds: list[Kind], places: list[int]) -> tuple[str, bool]:
+    """What there is behind `places`, which are moved on; whether there is more."""
+    found, texts, full = [], [], False
     for position, kind in enumerate(kinds):
-        ring = log.rings[kind]
-        new, lost = ring.since(min(places[position], ring.last()), BATCH)
+        new, lost = log.rings[kind].since(places[position], BATCH)
         if lost:
             texts.append(encode("lost", {"kind": kind.value, "count": lost}))
         full |= len(new) == BATCH
         found += [(event[1], event[0], position, event) for event in new]
     for _, number, position, event in sorted(found):
-        kind = kinds[position]
         places[position] = number
-        texts.append(encode(kind.value, log.data(kind, event), ".".join(map(str, places))))
-        over |= kind is Kind.STATE and event[3] == State.HALTED.value
-    return texts, over and not full, full
+        texts.append(encode(kinds[position].value, log.data(kinds[position], event), ".".join(map(str, places))))
+    return "".join(texts), full
 
 
 @router.get("/console", response_class=StreamingResponse, responses=_STREAM)
@@ -116,14 +111,14 @@ async def _output(log: ConsoleLog, place: int) -> AsyncIterator[bytes]:
         yield COMMENT
         while True:
             more.clear()
-            closing = log.closed
+            closed = log.closed  # looked at first: nothing comes behind it
             data, end = log.since(place, CONSOLE_BATCH)
-            if lost := end - len(data) - place:
-                yield encode("lost", {"kind": "output", "count": max(0, lost)}).encode() if lost > 0 else b""
+            if (lost := end - len(data) - place) > 0:
+                yield encode("lost", {"kind": "output", "count": lost}).encode()
             place = end
             if data:
                 yield encode("output", {"data": base64.b64encode(data).decode()}, str(place)).encode()
-            elif closing:
+            elif closed:
                 return
             else:
                 try:
