@@ -41,6 +41,7 @@ def create_app(hub: Hub, further: FurtherRoutes | None = None) -> FastAPI:
         app.add_exception_handler(kind, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(Exception, _on_failure)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     if further is not None:
         app.router.routes.extend(further(hub))
@@ -66,6 +67,11 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
 async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return problem(error.status_code, str(error.detail), dict(error.headers or {}))
+
+
+async def _on_failure(request: Request, error: Exception) -> Response:
+    """Not expected by anybody: the guard writes it to the log."""
+    return problem(500, "the request failed; the log says why")
 
 
 def _openapi(app: FastAPI) -> dict[str, object]:

@@ -11,6 +11,7 @@ from math import ceil
 
 import structlog
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from avmm_control.limits import Bucket, Limits
@@ -19,12 +20,9 @@ from avmm_control.problem import problem
 COOKIE = "avmm_token"
 """The cookie that may hold the token, for pages that cannot set a header."""
 BEARER = "bearer "
+_CLOSE = {"Connection": "close"}
 
 log = structlog.get_logger("avmm")
-
-
-class TooLarge(Exception):
-    """The body is larger than it may be."""
 
 
 class Guard:
@@ -70,7 +68,7 @@ class Guard:
             return 401, "the token is missing or wrong", {"WWW-Authenticate": 'Bearer realm="avmm"'}
         length = headers.get("content-length", "0")
         if not length.isdigit() or int(length) > self._limits.body_bytes:
-            return 413, f"a body has at most {self._limits.body_bytes} bytes", {"Connection": "close"}
+            return 413, f"a body has at most {self._limits.body_bytes} bytes", _CLOSE
         return None
 
     def _host_is_ours(self, hosts: list[str]) -> bool:
@@ -96,19 +94,22 @@ class Guard:
 
     def _limited(self, receive: Receive, headers: Headers) -> Receive:
         """`receive`, but for a body that is too large or too slow."""
-        has_body = "content-length" in headers or "transfer-encoding" in headers
-        received, complete = 0, not has_body
+        limits = self._limits
+        received, complete = 0, "content-length" not in headers and "transfer-encoding" not in headers
 
         async def limited() -> Message:
             nonlocal received, complete
             if complete:
                 return await receive()
-            async with asyncio.timeout(self._limits.request_s):
-                message = await receive()
+            try:
+                async with asyncio.timeout(limits.request_s):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, "the request did not arrive in time", _CLOSE) from None
             received += len(message.get("body", b""))
             complete = not message.get("more_body", False)
-            if received > self._limits.body_bytes:
-                raise TooLarge
+            if received > limits.body_bytes:
+                raise HTTPException(413, f"a body has at most {limits.body_bytes} bytes", _CLOSE)
             return message
 
         return limited
@@ -124,23 +125,9 @@ class Guard:
         try:
             await self._application(scope, receive, watched)
         except Exception as error:  # noqa: BLE001 - the task boundary: a client must not end the VM, nor see its inside
-            if begun:
-                log.info("control client gone", path=scope["path"], error=type(error).__name__)
-                return
-            status, detail = _failed(error, scope["path"])
-            await problem(status, detail, {"Connection": "close"})(scope, receive, send)
-
-
-def _failed(error: Exception, path: str) -> tuple[int, str]:
-    """What to tell the client of an exception."""
-    match error:
-        case TooLarge():
-            return 413, "the body is too large"
-        case TimeoutError():
-            return 408, "the request did not arrive in time"
-        case _:
-            log.error("control request failed", path=path, error=f"{type(error).__name__}: {error}")
-            return 500, "the request failed; the log says why"
+            log.error("control request failed", path=scope["path"], error=f"{type(error).__name__}: {error}")
+            if not begun:
+                await problem(500, "the request failed; the log says why", _CLOSE)(scope, receive, send)
 
 
 def _host_name(host: str) -> str:

@@ -25,8 +25,12 @@ class Problem(BaseModel):
 
 def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
     """The response that says so."""
-    body = Problem(title=HTTPStatus(status).phrase, status=status, detail=" ".join(detail.split())).model_dump_json()
-    return Response(body, status, headers, MEDIA_TYPE)
+    return Response(describe(status, detail).model_dump_json(), status, headers, MEDIA_TYPE)
+
+
+def describe(status: int, detail: str) -> Problem:
+    """A problem of an HTTP status; `detail` becomes one line."""
+    return Problem(title=HTTPStatus(status).phrase, status=status, detail=" ".join(detail.split()))
 
 
 def status_of(error: AvmmError | ValueError) -> int:

@@ -9,6 +9,7 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from avmm_control.limits import Limits
+from avmm_control.problem import MEDIA_TYPE, describe
 
 _QUIET = logging.getLogger("avmm.control.http")
 _QUIET.setLevel(logging.CRITICAL + 1)  # what a client does wrong is told to the client
@@ -40,6 +41,14 @@ def limited_protocol(limits: Limits) -> type[H11Protocol]:
         def on_response_complete(self) -> None:
             super().on_response_complete()
             self._watch()
+
+        def send_400_response(self, msg: str) -> None:
+            """Not a request at all, or one whose headers are too large."""
+            body = describe(400, "not an HTTP request, or its headers are too large").model_dump_json().encode()
+            headers = [("Content-Type", MEDIA_TYPE), ("Content-Length", str(len(body))), ("Connection", "close")]
+            for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(event) or b"")
+            self.transport.close()
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._unwatch()
