@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHIM := $(wildcard plugins/avmm_unicorn/native/*.[ch])
 
-.PHONY: run run-linux watch test lint bench bench-linux mutants clean
+.PHONY: run run-linux watch test lint bench bench-linux soak mutants clean
 
 run: $(VENV)/.run
 	$(BIN)/avmm run --kernel examples/guests/images/smp.img --smp 4 --memory 128M --stats
@@ -45,6 +45,10 @@ bench: $(VENV)/.test
 # Beside QEMU's emulator on Debian's kernel; `make bench-linux PARTS="boot compute"` for some of it.
 bench-linux: $(VENV)/.test
 	$(BIN)/python -m tests.benchmarks.linux $(PARTS)
+
+# Debian's kernel, 200 times in a row; `make soak SOAK="--smp 4 --boots 50 --smp-mode parallel"` for other boots, with options of avmm run.
+soak: $(VENV)/.test
+	$(BIN)/python -m tests.linux.soak $(SOAK)
 
 mutants: $(VENV)/.test
 	$(BIN)/python -m tests.mutants

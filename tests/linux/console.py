@@ -99,15 +99,19 @@ class Console:
             return await self.process.wait()
 
 
+async def start(*arguments: str) -> Console:
+    """`avmm run` with these arguments."""
+    command = [sys.executable, "-m", "avmm.cli", "run", *arguments]
+    return Console(await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, stderr=STDOUT))
+
+
 @asynccontextmanager
 async def running(*arguments: str) -> AsyncIterator[Console]:
     """`avmm run` with these arguments; killed at the end if it still runs."""
-    command = [sys.executable, "-m", "avmm.cli", "run", *arguments]
-    process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, stderr=STDOUT)
-    console = Console(process)
+    console = await start(*arguments)
     try:
         yield console
     finally:
-        if process.returncode is None:
-            process.kill()
+        if console.process.returncode is None:
+            console.process.kill()
         await console.ended()
