@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -84,6 +87,22 @@ async def test_every_cpu_and_interrupt_controller(linux: Linux, gic: str, cpu: s
         text = await what_it_did(guest)
     assert part is None or re.search(rf"^CPU part\t: {part}$", text, re.MULTILINE)
     assert re.search(rf"{'GICv3' if gic == '3' else 'GIC-0'} +27 Level +arch_timer", text)
+
+
+@pytest.mark.parametrize("gic", ["2", "3"])
+async def test_eight_vcpus(linux: Linux, gic: str) -> None:
+    async with linux.boot("--smp", "8", "--gic", gic, append='quiet run="nproc"') as guest:
+        assert (await what_it_did(guest)).startswith("8\nrun: exit status 0\n")
+
+
+async def test_a_packed_image(linux: Linux, tmp_path: Path) -> None:
+    """`make Image.gz`; Debian's kernel is an Image as it is."""
+    image = linux.kernel.read_bytes()
+    assert image[0x38:0x3C] == b"ARM\x64"
+    packed = tmp_path / "Image.gz"
+    packed.write_bytes(gzip.compress(image, compresslevel=1))
+    async with replace(linux, kernel=packed).boot(append='quiet run="uname -r"') as guest:
+        assert (await what_it_did(guest)).startswith(f"{linux.release}\nrun: exit status 0\n")
 
 
 async def test_eight_gibibytes_of_memory(linux: Linux) -> None:
