@@ -43,6 +43,13 @@ DEVICE_OPTIONS = (
         "virtio-console",
         "hvc",
     ),
+    DeviceOption(
+        "--vsock",
+        "PATH[,KEY=VALUE...]",
+        "add a socket device: the host connects to this Unix socket, the guest to those at PATH_PORT",
+        "virtio-vsock",
+        "socket",
+    ),
 )
 
 

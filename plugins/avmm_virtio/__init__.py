@@ -17,6 +17,8 @@ from avmm_virtio.queue import QueueError, SplitQueue
 from avmm_virtio.switch import Switch, SwitchPort
 from avmm_virtio.transport import VirtioTransport
 from avmm_virtio.virtqueue import QueueStats, Virtqueue
+from avmm_virtio.vsock.device import VirtioVsock
+from avmm_virtio.vsock.options import create_vsock
 from avmm_virtio.wakeup import Wakeup
 
 __all__ = [
@@ -38,9 +40,11 @@ __all__ = [
     "VirtioModel",
     "VirtioNet",
     "VirtioTransport",
+    "VirtioVsock",
     "Virtqueue",
     "Wakeup",
     "create_console",
     "create_net",
     "create_rng",
+    "create_vsock",
 ]

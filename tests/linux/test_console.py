@@ -52,7 +52,7 @@ async def test_ports_by_name_both_ways(linux: Linux, tmp_path: Path) -> None:
         # The guest writes more than anybody has room for, before the host reads: it waits.
         guest.type(f"yes 0123456789abcde | head -c {len(TEXT)} >/dev/{agent}; echo written")
         sent = await asyncio.wait_for(reader.readexactly(len(TEXT)), PATIENCE_S)
-        assert sent == (b"0123456789abcde\n" * len(TEXT))[: len(TEXT)]
+        assert hashlib.sha256(sent).digest() == hashlib.sha256(b"0123456789abcde\n" * (len(TEXT) // 16)).digest()
         await guest.expect("^written\n")
 
         # The host goes: the guest reads the end. It comes back: the port is there as before.
