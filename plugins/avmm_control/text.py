@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from avmm.plugin import VcpuMode, VcpuSnapshot
 from avmm_control.models import VmDetails
 
 NS_PER_S = 1_000_000_000
+_MODES = {
+    VcpuMode.OUTSIDE_GUEST_MODE.name: "outside",
+    VcpuMode.IN_GUEST_MODE.name: "in guest",
+    VcpuMode.EXITING_GUEST_MODE.name: "exiting",
+    VcpuMode.READING_SHADOW_PAGE_TABLES.name: "reading",
+}
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -29,7 +36,7 @@ def details(vm: VmDetails, address: str) -> str:
     vcpus = [
         (
             vcpu.index,
-            _doing(vcpu.mode, asleep=vcpu.asleep, powered_off=vcpu.powered_off),
+            doing(vcpu),
             f"{vcpu.guest_ns / NS_PER_S:.3f}",
             f"{vcpu.blocked_ns / NS_PER_S:.3f}",
             vcpu.exits,
@@ -53,8 +60,8 @@ def details(vm: VmDetails, address: str) -> str:
     return "\n".join(parts)
 
 
-def _doing(mode: str, *, asleep: bool, powered_off: bool) -> str:
-    """What a vCPU does, in a word."""
-    if powered_off:
+def doing(vcpu: VcpuSnapshot) -> str:
+    """What a vCPU does, in a word or two."""
+    if vcpu.powered_off:
         return "off"
-    return "asleep" if asleep else mode.removesuffix("_MODE").replace("_", " ").lower()
+    return "asleep" if vcpu.asleep else _MODES[vcpu.mode]

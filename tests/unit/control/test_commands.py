@@ -145,3 +145,8 @@ async def test_a_token_for_an_address(avmm, tmp_path):
         await far.until(lambda: far.guest().entries)
         assert (await avmm("pause", str(instrument.address)))[2] == "avmm: the token is missing or wrong\n"
         assert (await avmm("pause", str(instrument.address), "--token-file", str(file)))[1] == "far: paused\n"
+
+
+async def test_top_needs_a_terminal(avmm):
+    status, _, err = await avmm("top")
+    assert (status, err) == (1, "avmm: avmm top needs a terminal; `avmm ps --json` and `avmm inspect --json` are for programs\n")
