@@ -2,7 +2,7 @@
 
 An exit is handed from a slot's thread to the event loop and back. Between two cores each hand-over wakes an idle core and fights
 for the interpreter's lock, which takes ten times as long as a switch on one core; and while the guest runs, the loop mostly
-sleeps. So the two share a core as long as nobody else wants it.
+sleeps. So they share a core as long as nobody else wants it and one core is enough for them: vCPUs that run in parallel need more.
 """
 
 from __future__ import annotations
@@ -24,24 +24,37 @@ FREE_LOOKS = 8
 CROWDED = 0.25
 """The part of the time that a thread may wait for the core before it counts as crowded."""
 
+ONE_CORE = 1.1
+"""How many cores' time the threads may have used since the last look to share one. They hand over to each other: one of them
+busy, and the loop with it, uses no more than this."""
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def waited_ns(thread: int) -> int:
-    """Nanoseconds that the thread with this native id has waited for a core while it could have run (/proc/.../schedstat)."""
-    return int(Path(f"/proc/self/task/{thread}/schedstat").read_text().split()[1])
+def times_ns(thread: int) -> tuple[int, int]:
+    """How long the thread with this native id has run, and waited for a core while it could have (/proc/.../schedstat)."""
+    ran, waited, _ = Path(f"/proc/self/task/{thread}/schedstat").read_text().split()
+    return int(ran), int(waited)
 
 
 class SharedCore:
-    """Keeps some threads on one core, and lets go of it for a while when it turns out to be crowded. Owned by the event loop."""
+    """Keeps some threads on one core while that is enough for them, and nobody else wants it. Owned by the event loop."""
 
-    def __init__(self, clock: Clock, threads: Callable[[], Sequence[int]]) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        threads: Callable[[], Sequence[int]],
+        *,
+        times: Callable[[int], tuple[int, int]] = times_ns,
+        place: Callable[[int, set[int]], None] = os.sched_setaffinity,
+    ) -> None:
         """`threads` gives the native ids of the slots' threads; the event loop's own comes in by itself."""
-        self._clock, self._threads = clock, threads
+        self._clock, self._threads, self._times_of, self._place_thread = clock, threads, times, place
         self._loop_thread = threading.get_native_id()
         self._allowed = os.sched_getaffinity(0)
-        self._waited: dict[int, int] = {}
+        self._times: dict[int, tuple[int, int]] = {}
         self._free_looks = 0
+        self._sharing = False
         self._timer: TimerHandle | None = None
         self.moves = 0
         """Times the core was crowded, and let go of."""
@@ -59,25 +72,29 @@ class SharedCore:
 
     def _look(self) -> None:
         self._timer = self._clock.call_at(self._clock.now_ns() + LOOK_NS, self._look)
-        if self._free_looks:
-            self._free_looks -= 1
-            if not self._free_looks:
-                self._waited.clear()
-        elif self._crowded():
+        ran_ns, waited_ns = self._since_the_last_look()
+        if self._sharing and waited_ns > LOOK_NS * CROWDED:
+            self._sharing = False
             self.moves += 1
             self._free_looks = FREE_LOOKS
             self._place(self._allowed)
-        else:
+        elif self._free_looks:
+            self._free_looks -= 1
+        elif self._sharing or ran_ns <= LOOK_NS * ONE_CORE:
+            self._sharing = True
             self._place({_libc.sched_getcpu()})
 
-    def _crowded(self) -> bool:
-        crowded = False
+    def _since_the_last_look(self) -> tuple[int, int]:
+        """How long all threads ran, and how long the one that waited most did."""
+        ran_ns = waited_ns = 0
         for thread in (self._loop_thread, *self._threads()):
-            now_ns = waited_ns(thread)
-            crowded |= now_ns - self._waited.get(thread, now_ns) > LOOK_NS * CROWDED
-            self._waited[thread] = now_ns
-        return crowded
+            now = self._times_of(thread)
+            before = self._times.get(thread, now)
+            self._times[thread] = now
+            ran_ns += now[0] - before[0]
+            waited_ns = max(waited_ns, now[1] - before[1])
+        return ran_ns, waited_ns
 
     def _place(self, cores: set[int]) -> None:
         for thread in (self._loop_thread, *self._threads()):
-            os.sched_setaffinity(thread, cores)
+            self._place_thread(thread, cores)

@@ -1,0 +1,76 @@
+"""Sharing a core: as long as it is enough, and nobody else wants it."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import pytest
+
+from avmm.affinity import FREE_LOOKS, LOOK_NS, SharedCore, times_ns
+from avmm.clock import VirtualClock
+
+SLOTS = (101, 102)
+pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is only one core to share")
+
+
+class Host:
+    """What the kernel says of threads, and is told about them."""
+
+    def __init__(self) -> None:
+        self.clock = VirtualClock()
+        self.times: dict[int, tuple[int, int]] = {}
+        self.cores: dict[int, set[int]] = {}
+        self.shared = SharedCore(self.clock, lambda: SLOTS, times=lambda thread: self.times.get(thread, (0, 0)), place=self._place)
+        self.shared.start()
+
+    def _place(self, thread: int, cores: set[int]) -> None:
+        self.cores[thread] = cores
+
+    def look(self, *shares: float, waited: float = 0.0, times: int = 1) -> bool:
+        """Let the slots' threads run, and the first wait, such parts of the time until the next look; whether they share then."""
+        for _ in range(times):
+            for thread, share in zip(SLOTS, shares, strict=True):
+                ran, waits = self.times.get(thread, (0, 0))
+                self.times[thread] = ran + int(share * LOOK_NS), waits + (int(waited * LOOK_NS) if thread == SLOTS[0] else 0)
+            self.clock.advance(LOOK_NS)
+        return all(len(self.cores[thread]) == 1 for thread in SLOTS)
+
+
+def test_one_busy_thread_shares_with_the_loop() -> None:
+    host = Host()
+    assert host.look(1.0, 0.05, times=3 * FREE_LOOKS)
+    assert host.shared.moves == 0
+    assert set(host.cores) == {threading.get_native_id(), *SLOTS}
+
+
+def test_two_busy_threads_are_let_go_and_stay_so() -> None:
+    host = Host()
+    assert not host.look(0.5, 0.5, waited=0.5), "they got half of one core each"
+    assert not host.look(1.0, 1.0, times=3 * FREE_LOOKS)
+    assert host.shared.moves == 1
+    assert host.look(1.0, 0.0), "now one is enough"
+
+
+def test_a_core_that_others_want_is_tried_again_later() -> None:
+    host = Host()
+    assert not host.look(0.6, 0.0, waited=0.4)
+    assert not host.look(1.0, 0.0, times=FREE_LOOKS)
+    assert host.look(1.0, 0.0)
+    assert not host.look(0.6, 0.0, waited=0.4)
+    assert host.shared.moves == 2
+
+
+def test_in_the_end_the_kernel_places_them() -> None:
+    host = Host()
+    host.shared.stop()
+    assert host.cores == dict.fromkeys((threading.get_native_id(), *SLOTS), os.sched_getaffinity(0))
+    host.clock.advance(10 * LOOK_NS)
+    assert len(host.cores[SLOTS[0]]) > 1
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/schedstat"), reason="this kernel keeps no schedstat")
+def test_times_of_a_real_thread() -> None:
+    ran, waited = times_ns(threading.get_native_id())
+    assert ran > 0
+    assert waited >= 0
