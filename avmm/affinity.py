@@ -2,7 +2,7 @@
 
 An exit is handed from a slot's thread to the event loop and back. Between two cores each hand-over wakes an idle core and fights
 for the interpreter's lock, which takes ten times as long as a switch on one core; and while the guest runs, the loop mostly
-sleeps. So they share a core as long as nobody else wants it and one core is enough for them: vCPUs that run in parallel need more.
+sleeps. So they share a core as long as nobody else wants it and one is enough for them: vCPUs that run in parallel need more.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ def assemble(
     undo.callback(vm.memory.close)
     for memory_slot in arch.memory_slots():
         vm.memory.add(memory_slot)
-    parallel = config.vcpus > 1 and config.slot == "thread" and config.smp_mode == "parallel"
+    parallel = config.vcpus > 1 and config.slot == "thread" and config.smp_mode != "turns"
     engine_options = EngineOptions(config.arch, config.cpu, vm.clock, config.engine_options, parallel)
     engine = _make(config.engine, plugins.engine(config.engine), engine_options)
     undo.callback(engine.close)

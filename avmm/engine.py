@@ -134,7 +134,17 @@ class Traps(Protocol):
         """Carry out a hypercall. Not implemented here: raise `Undefined`."""
 
     def tlb_flush_all(self) -> None:
-        """The guest asked for a TLB invalidation on all vCPUs (TLBI ..IS). The engine has flushed its own vCPU's."""
+        """The guest asked for a TLB invalidation on all vCPUs (TLBI ..IS). The engine has flushed its own vCPU's.
+
+        Not called by an engine with several vCPUs in the guest: it makes such requests itself, see `count_tlb_flushes`.
+        """
+
+    def count_tlb_flushes(self, made: int, handled: int, ipis: int) -> None:
+        """What the engine did by itself for TLBI ..IS while several vCPUs were in the guest, since the last call.
+
+        It is what TLB_FLUSH would have come to: `made` of this vCPU by others, `ipis` of them while it was in the guest, so that
+        the requester waited for its acknowledgement; `handled` by this vCPU. Called at the end of `enter()` when there is any.
+        """
 
 
 class VcpuEngine(Protocol):

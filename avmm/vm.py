@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from types import TracebackType
@@ -62,6 +63,7 @@ class Vm:
         self.console = Console(self.device_lock, console)
         self._vcpus: list[Vcpu] = []
         self.guest_faults: dict[str, int] = {}
+        self._faults_lock = threading.Lock()
         self.halt: Halt | None = None
         self.steering = Steering(self)
         self.remote_tlb_flush_requests = 0
@@ -403,7 +405,8 @@ class Vm:
 
     def guest_fault(self, kind: str, detail: str) -> None:
         """Count something odd the guest did; log the first few, then ever more rarely. Any thread."""
-        count = self.guest_faults[kind] = self.guest_faults.get(kind, 0) + 1
+        with self._faults_lock:
+            count = self.guest_faults[kind] = self.guest_faults.get(kind, 0) + 1
         if count <= 4 or count & (count - 1) == 0:
             self._log.warning("guest fault", kind=kind, detail=detail, count=count)
 

@@ -231,6 +231,9 @@ class Arm64Vcpu(ArchVcpu):
             if vcpu is not self._vcpu and not vcpu.test_request(Request.TLB_FLUSH):
                 vcpu.make_request_and_kick(Request.TLB_FLUSH)
 
+    def count_tlb_flushes(self, made: int, handled: int, ipis: int) -> None:
+        self._vcpu.count_waits(Request.TLB_FLUSH, made, handled, ipis)
+
     # sysregs.Owner
 
     def current_el(self) -> int:

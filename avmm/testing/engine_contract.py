@@ -66,6 +66,9 @@ class RecordedTraps:
     def tlb_flush_all(self) -> None:
         pass
 
+    def count_tlb_flushes(self, made: int, handled: int, ipis: int) -> None:
+        pass
+
 
 class EngineContract:
     """Derive from it, call the class `Test...`, and define `make_vcpu`."""

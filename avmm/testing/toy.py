@@ -158,6 +158,9 @@ class ToyVcpu(ArchVcpu):
     def tlb_flush_all(self) -> None:
         self._arch.flush_tlbs()
 
+    def count_tlb_flushes(self, made: int, handled: int, ipis: int) -> None:
+        self._vcpu.count_waits(Request.TLB_FLUSH, made, handled, ipis)
+
 
 class ToyArch(Arch):
     """A machine of toy vCPUs. Option `boot`: `all` (the default) powers on every vCPU, `first` vCPU 0 alone."""

@@ -185,6 +185,19 @@ class Vcpu:
                 self._to_time &= ~bit
                 self._made_ns.setdefault(bit, self.clock.now_ns())
 
+    def count_waits(self, request: int, made: int, handled: int, ipis: int) -> None:
+        """Count requests with WAIT and NO_WAKEUP that the engine made and handled by itself. Own thread.
+
+        `ipis` of the `made` ones found the vCPU in the guest; their requesters have waited for it.
+        """
+        stats, number = self.stats, request & REQUEST_MASK
+        with self.lock:
+            stats.requests_made[number] += made
+            stats.kicks[KickAction.IPI] += ipis
+            stats.kicks[KickAction.NOTHING] += made - ipis
+            stats.ipis_acknowledged += ipis
+        stats.requests_handled[number] += handled
+
     def discard_requests(self) -> None:
         """Clear everything pending. Only while the vCPU's task does not run ("Clearing Requests")."""
         with self.lock:

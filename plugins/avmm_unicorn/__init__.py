@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from avmm.plugin import Engine, EngineOptions
 
-__all__ = ["create_engine"]
+__all__ = ["create_engine", "self_check"]
 
 
 def create_engine(options: EngineOptions) -> Engine:
@@ -16,3 +16,11 @@ def create_engine(options: EngineOptions) -> Engine:
     from avmm_unicorn.engine import UnicornEngine
 
     return UnicornEngine(options)
+
+
+def self_check() -> str:
+    """Try the engine, for `avmm doctor`: what works. `EngineError` when it cannot be used."""
+    from avmm_unicorn import selfcheck
+
+    selfcheck.check()
+    return "works, vCPUs in parallel" if selfcheck.parallel_works() else "works, vCPUs in turns only"

@@ -50,10 +50,6 @@ class Vcpu:
     code_broadcasts: int
     external_aborts: int
     untranslatable: int
-    flushes_requested: int
-    flushes_handled: int
-    flushes_waited: int
-    flush_ipis: int
     alone_instructions: int
 
     def __init__(self, machine: Machine, index: int, traps: Traps, /) -> None: ...

@@ -33,8 +33,9 @@ class UnicornEngine:
         selfcheck.check()
         from avmm_unicorn._native import Machine
 
-        self.max_in_guest = MAX_VCPUS if options.parallel else 1
-        self._machine = Machine(CPU_MODELS[options.cpu], buffer_mb << 20, options.parallel)
+        parallel = options.parallel and selfcheck.parallel_works()
+        self.max_in_guest = MAX_VCPUS if parallel else 1
+        self._machine = Machine(CPU_MODELS[options.cpu], buffer_mb << 20, parallel)
         self._now_ns = None if options.clock.is_host else options.clock.now_ns
 
     def map_memory(self, slot: MemorySlot) -> None:

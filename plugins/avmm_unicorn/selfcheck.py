@@ -9,12 +9,14 @@ from functools import cache
 from avmm.plugin import HALTED, EngineError, ExternalAbort, Hypercall
 from avmm_unicorn import library
 
+CPU_MAX = 3
 RAM, NOTHING = 0x4000_0000, 0x7000_0000
 VECTORS = 0x800
 # One page: the program at its start, its vectors at 0x800; every vector is `wfi; b .`.
 SVC_PROGRAM = bytes.fromhex("a1b400d4")  # svc #0x5a5
 ABORT_PROGRAM = bytes.fromhex("200040f9")  # ldr x0, [x1]
 WFI_AND_SPIN = bytes.fromhex("7f2003d500000014")
+ATOMICS_PROGRAM = bytes.fromhex("20087fc8200823c8220020f8")  # ldxp x0, x2, [x1]; stxp w3, x0, x2, [x1]; ldadd x0, x2, [x1]
 ESR_SVC = 0x5600_05A5
 ESR_ABORT = 0x9600_0010  # data abort from the same level, synchronous external abort, a read
 
@@ -34,25 +36,39 @@ class _Traps:
     def tlb_flush_all(self) -> None:
         pass
 
+    def count_tlb_flushes(self, made: int, handled: int, ipis: int) -> None:
+        pass
 
-def _run(program: bytes) -> dict[str, int]:
-    """Run `program` until its exception; the registers then, and the exit as `halted`."""
+
+class _Device(_Traps):
+    """Something is everywhere."""
+
+    def mmio_read(self, address: int, width: int) -> int:
+        return 0
+
+    def mmio_write(self, address: int, width: int, value: int) -> None:
+        pass
+
+
+def _run(program: bytes, *, parallel: bool = False) -> dict[str, int]:
+    """Run `program` until its exception: the registers then, and `halted`; `alone` counts instructions with others stopped."""
     from avmm_unicorn._native import Machine, Vcpu
 
     page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     page[0 : len(program)] = program
     for vector in range(VECTORS, VECTORS + 0x800, 0x80):
         page[vector : vector + len(WFI_AND_SPIN)] = WFI_AND_SPIN
-    machine = Machine(0, 1 << 20)
+    machine = Machine(CPU_MAX if parallel else 0, 1 << 20, parallel)
     machine.map(RAM, page, read_only=False)
-    vcpu = Vcpu(machine, 0, _Traps())
+    vcpu = Vcpu(machine, 0, _Device() if parallel else _Traps())
     try:
         vcpu.write_register("pc", RAM)
         vcpu.write_register("x1", NOTHING)
         vcpu.write_register("vbar_el1", RAM + VECTORS)
         halted = vcpu.enter() is HALTED
         names = ("pc", "esr_el1", "elr_el1", "far_el1", "spsr_el1")
-        return {name: vcpu.read_register(name) for name in names} | {"halted": int(halted)}
+        found = {name: vcpu.read_register(name) for name in names}
+        return found | {"halted": int(halted), "alone": vcpu.alone_instructions}
     finally:
         vcpu.close()
         machine.close()
@@ -74,3 +90,23 @@ def check() -> None:
     entered = RAM + VECTORS + 0x200 + 4  # behind the WFI of the vector "current level with SP_ELx, synchronous"
     _expect("SVC", _run(SVC_PROGRAM), halted=1, pc=entered, esr_el1=ESR_SVC, elr_el1=RAM + 4, spsr_el1=0x3C5)
     _expect("an abort", _run(ABORT_PROGRAM), halted=1, pc=entered, esr_el1=ESR_ABORT, elr_el1=RAM, far_el1=NOTHING)
+
+
+@cache
+def check_parallel() -> None:
+    """Try whether atomics are translated for vCPUs in parallel; EngineError when not.
+
+    On what is no memory only a vCPU that is alone can make them; translated for one vCPU at a time, they would not ask for that.
+    A pair and a single word: the library looks at two places for how to translate them.
+    """
+    check()
+    _expect("atomics on a device", _run(ATOMICS_PROGRAM, parallel=True), halted=1, alone=2)
+
+
+def parallel_works() -> bool:
+    """Whether `check_parallel` finds nothing wrong."""
+    try:
+        check_parallel()
+    except EngineError:
+        return False
+    return True

@@ -1,6 +1,8 @@
-"""vCPUs go off and come back while Linux runs."""
+"""vCPUs go off and come back while Linux runs, and what one of them does is what another one sees."""
 
 from __future__ import annotations
+
+import pytest
 
 from tests.linux.conftest import Linux
 from tests.linux.test_boot import interrupts
@@ -24,4 +26,16 @@ async def test_a_cpu_goes_off_and_on_fifty_times(linux: Linux) -> None:
         after = interrupts(await guest.output("cat /proc/interrupts"))
         (timer,) = (name for name in after if "arch_timer" in name)
         assert after[timer][1] > before[timer][1], "it has its timer still"
+        assert await guest.power_off() == 0
+
+
+@pytest.mark.parametrize("mode", ["parallel", "turns"])
+async def test_what_one_cpu_does_another_sees(linux: Linux, mode: str) -> None:
+    async with linux.boot("--smp", "2", "--smp-mode", mode) as guest:
+        await guest.shell()
+        found = {
+            name: int(number) for name, number in (line.split() for line in (await guest.output("together 2000")).splitlines())
+        }
+        assert min(found.pop("looks"), found.pop("calls")) > 0
+        assert found == {"stale": 0, "old": 0, "torn": 0, "lost": 0}
         assert await guest.power_off() == 0

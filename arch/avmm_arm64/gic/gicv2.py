@@ -94,6 +94,10 @@ class BankedTraps:
         """See `Traps`."""
         self._traps.tlb_flush_all()
 
+    def count_tlb_flushes(self, made: int, handled: int, ipis: int) -> None:
+        """See `Traps`."""
+        self._traps.count_tlb_flushes(made, handled, ipis)
+
 
 def _bind(signal: Callable[[int, bool, bool], None], index: int) -> Callable[[bool, bool], None]:
     return lambda irq, fiq: signal(index, irq, fiq)

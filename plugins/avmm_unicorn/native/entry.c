@@ -116,5 +116,8 @@ PyObject *avmm_enter(Vcpu *vcpu, uint64_t budget)
     PyObject *exit = run(vcpu);
     vcpu->inside = false;
     avmm_end_entry(vcpu);
+    if (exit != NULL && vcpu->machine->parallel && !avmm_count_flushes(vcpu)) {
+        Py_CLEAR(exit);
+    }
     return exit;
 }

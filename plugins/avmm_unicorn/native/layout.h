@@ -103,6 +103,7 @@
 #define TLB_INVALID 0x200
 #define TLB_NOTDIRTY 0x100
 #define TLB_MMIO 0x80
+#define TLB_WATCHPOINT 0x40
 
 typedef struct {
     uint64_t addr_read, addr_write, addr_code, paddr;

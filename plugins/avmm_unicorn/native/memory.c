@@ -201,6 +201,11 @@ bool avmm_tlb_fill(void *cpu, uint64_t address, int size, int access, int mode, 
             }
         }
     }
+    if (vcpu->machine->parallel && entry->addr_write != UINT64_MAX && (entry->addr_write & TLB_WATCHPOINT)) {
+        /* The library's atomic accesses do not look for watchpoints. To what cannot be both read and written alike they do not
+           apply: they are made by a plain load and store then, with all others stopped, and those look. */
+        entry->addr_read |= TLB_NOTDIRTY;
+    }
     if (entry->addr_code != UINT64_MAX && (entry->addr_code & TLB_MMIO)) {
         /* Nothing but memory can be executed. */
         entry->addr_code = UINT64_MAX;

@@ -173,12 +173,13 @@ typedef struct Vcpu {
     SystemRegister *registers;
     Watchpoint *watchpoints[MAX_WATCHPOINTS];
     int watchpoint_count;
-    PyObject *mmio_read, *mmio_write, *hypercall, *tlb_flush_all;
+    PyObject *mmio_read, *mmio_write, *hypercall, *tlb_flush_all, *count_tlb_flushes;
     Hypercall *call;
     /* Counted with plain integers, read by whoever asks. */
     unsigned long long tlb_broadcasts, code_broadcasts, external_aborts, untranslatable;
-    unsigned long long flushes_waited, flushes_handled, alone_instructions;
-    unsigned long long flushes_requested, flush_ipis; /* by others, under `machine->lock` */
+    unsigned long long alone_instructions;
+    unsigned flushes_handled;              /* since count_tlb_flushes() was called last, as the two below */
+    unsigned flushes_requested, flush_ipis; /* by others, under `machine->lock` */
 } Vcpu;
 
 /* Objects of the core, handed over once by `configure()`. */
@@ -212,6 +213,7 @@ void avmm_begin_alone(Vcpu *vcpu);
 void avmm_end_alone(Vcpu *vcpu);
 void avmm_meet_others(Vcpu *vcpu);
 void avmm_yield(Vcpu *vcpu);
+bool avmm_count_flushes(Vcpu *vcpu);
 void avmm_tell_waiters(Machine *machine);
 
 /* The GIL, around a trap: the thread gave it up in enter(). */

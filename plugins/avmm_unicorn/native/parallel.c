@@ -136,7 +136,6 @@ void avmm_meet_others(Vcpu *vcpu)
         vcpu->at_barrier = false;
         avmm_settle_block(vcpu);
         if (!others_heard(vcpu) && !(vcpu->machine->without & LEAVE_WAITS)) {
-            vcpu->flushes_waited++;
             avmm_go_out(vcpu);
             wait_until(vcpu, others_heard);
             avmm_come_in(vcpu);
@@ -155,4 +154,21 @@ void avmm_yield(Vcpu *vcpu)
     avmm_go_out(vcpu);
     sched_yield();
     avmm_come_in(vcpu);
+}
+
+/* Tell the VM of the TLB_FLUSH requests that vCPUs made of each other; false with an exception. */
+bool avmm_count_flushes(Vcpu *vcpu)
+{
+    pthread_mutex_lock(&vcpu->machine->lock);
+    unsigned made = vcpu->flushes_requested, ipis = vcpu->flush_ipis;
+    vcpu->flushes_requested = vcpu->flush_ipis = 0;
+    pthread_mutex_unlock(&vcpu->machine->lock);
+    unsigned handled = vcpu->flushes_handled;
+    vcpu->flushes_handled = 0;
+    if (made == 0 && handled == 0) {
+        return true;
+    }
+    PyObject *answer = PyObject_CallFunction(vcpu->count_tlb_flushes, "III", made, handled, ipis);
+    Py_XDECREF(answer);
+    return answer != NULL;
 }

@@ -129,6 +129,7 @@ static void close_vcpu(Vcpu *vcpu)
     Py_CLEAR(vcpu->mmio_write);
     Py_CLEAR(vcpu->hypercall);
     Py_CLEAR(vcpu->tlb_flush_all);
+    Py_CLEAR(vcpu->count_tlb_flushes);
     Py_CLEAR(vcpu->events.reached);
     Py_CLEAR(vcpu->machine);
 }
@@ -150,6 +151,7 @@ static int init(Vcpu *vcpu, PyObject *arguments, PyObject *keywords)
     vcpu->mmio_write = PyObject_GetAttrString(traps, "mmio_write");
     vcpu->hypercall = PyObject_GetAttrString(traps, "hypercall");
     vcpu->tlb_flush_all = PyObject_GetAttrString(traps, "tlb_flush_all");
+    vcpu->count_tlb_flushes = PyObject_GetAttrString(traps, "count_tlb_flushes");
     vcpu->call = PyObject_New(Hypercall, &HypercallType);
     if (PyErr_Occurred()) {
         return -1;
@@ -350,10 +352,6 @@ static PyMemberDef members[] = {
     {"code_broadcasts", T_ULONGLONG, offsetof(Vcpu, code_broadcasts), READONLY, NULL},
     {"external_aborts", T_ULONGLONG, offsetof(Vcpu, external_aborts), READONLY, NULL},
     {"untranslatable", T_ULONGLONG, offsetof(Vcpu, untranslatable), READONLY, NULL},
-    {"flushes_requested", T_ULONGLONG, offsetof(Vcpu, flushes_requested), READONLY, NULL},
-    {"flushes_handled", T_ULONGLONG, offsetof(Vcpu, flushes_handled), READONLY, NULL},
-    {"flushes_waited", T_ULONGLONG, offsetof(Vcpu, flushes_waited), READONLY, NULL},
-    {"flush_ipis", T_ULONGLONG, offsetof(Vcpu, flush_ipis), READONLY, NULL},
     {"alone_instructions", T_ULONGLONG, offsetof(Vcpu, alone_instructions), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };

@@ -293,6 +293,8 @@ def test_the_gic_is_told_who_asks() -> None:
 
         def tlb_flush_all(self) -> None: ...
 
+        def count_tlb_flushes(self, made: int, handled: int, ipis: int) -> None: ...
+
     lock = DeviceLock()
     banked = [BankedTraps(Vcpu(), index, gic.accessor, lock) for index in range(2)]
     assert [traps.mmio_read(0, 4) for traps in (*banked, banked[0])] == [0x0101_0101, 0x0202_0202, 0x0101_0101]

@@ -61,6 +61,9 @@ class ToyTraps:
     def tlb_flush_all(self) -> None:
         raise NotImplementedError
 
+    def count_tlb_flushes(self, made: int, handled: int, ipis: int) -> None:
+        raise NotImplementedError
+
 
 class ToyVcpuEngine:
     def __init__(self, slots: Sequence[MemorySlot], traps: ToyTraps) -> None:

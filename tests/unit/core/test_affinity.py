@@ -21,7 +21,9 @@ class Host:
         self.clock = VirtualClock()
         self.times: dict[int, tuple[int, int]] = {}
         self.cores: dict[int, set[int]] = {}
-        self.shared = SharedCore(self.clock, lambda: SLOTS, times=lambda thread: self.times.get(thread, (0, 0)), place=self._place)
+        self.shared = SharedCore(
+            self.clock, lambda: SLOTS, times=lambda thread: self.times.get(thread, (0, 0)), place=self._place
+        )
         self.shared.start()
 
     def _place(self, thread: int, cores: set[int]) -> None:

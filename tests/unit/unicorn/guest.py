@@ -41,7 +41,7 @@ class Traps:
         self.reads: list[tuple[int, int]] = []
         self.writes: list[tuple[int, int, int]] = []
         self.calls: list[tuple[int, bool, int, int]] = []
-        self.tlb_flushes = 0
+        self.tlb_flushes = self.flushes_made = self.flushes_handled = self.flush_ipis = 0
         self.on_read: Callable[[int, int], int] = lambda address, width: 0
         self.on_write: Callable[[int, int, int], None] = lambda address, width, value: None
         self.on_call: Callable[[Hypercall], None] = lambda call: None
@@ -60,6 +60,10 @@ class Traps:
 
     def tlb_flush_all(self) -> None:
         self.tlb_flushes += 1
+
+    def count_tlb_flushes(self, made: int, handled: int, ipis: int) -> None:
+        self.flushes_made, self.flushes_handled = self.flushes_made + made, self.flushes_handled + handled
+        self.flush_ipis += ipis
 
 
 class HostTime:

@@ -100,16 +100,15 @@ LSE_SWP = (
 STORE_BUFFER = (
     0x910004C6,  # add x6, x6, #1
     0xF9000066,  # str x6, [x3]
-    0xD503203F,  # yield
     0xF9400087,  # ldr x7, [x4]
     0xEB0600FF,  # cmp x7, x6
-    0x54FFFFAB,  # b.lt .-12
+    0x54FFFFCB,  # b.lt .-8
     0xF9000026,  # str x6, [x1]
     0xD5033BBF,  # dmb ish
     0xF9400047,  # ldr x7, [x2]
     0xF80084A7,  # str x7, [x5], #8
     0xF1000400,  # subs x0, x0, #1
-    0x54FFFEA1,  # b.ne .-44
+    0x54FFFEC1,  # b.ne .-40
     0xD503207F,  # wfi
 )
 
@@ -117,16 +116,15 @@ STORE_BUFFER = (
 STORE_BUFFER_OPEN = (
     0x910004C6,  # add x6, x6, #1
     0xF9000066,  # str x6, [x3]
-    0xD503203F,  # yield
     0xF9400087,  # ldr x7, [x4]
     0xEB0600FF,  # cmp x7, x6
-    0x54FFFFAB,  # b.lt .-12
+    0x54FFFFCB,  # b.lt .-8
     0xF9000026,  # str x6, [x1]
     0xD503201F,  # nop
     0xF9400047,  # ldr x7, [x2]
     0xF80084A7,  # str x7, [x5], #8
     0xF1000400,  # subs x0, x0, #1
-    0x54FFFEA1,  # b.ne .-44
+    0x54FFFEC1,  # b.ne .-40
     0xD503207F,  # wfi
 )
 
@@ -299,48 +297,48 @@ EVENT_LOOP = (
     0xD503207F,  # wfi
 )
 
-# x0 rounds: ever larger numbers from x2 on, in steps of x3, to the word at x1; x9 counts when it is lost.
+# x0 rounds: ever larger numbers from x2 on, in steps of x3, to the word at x1; x9 counts when the last was lost.
 LSE_UMAX = (
+    0xAA0203E5,  # mov x5, x2
     0x8B030042,  # add x2, x2, x3
     0xF8226024,  # ldumax x2, x4, [x1]
-    0xF9400024,  # ldr x4, [x1]
-    0xEB02009F,  # cmp x4, x2
+    0xEB05009F,  # cmp x4, x5
     0x9A892529,  # cinc x9, x9, lo
     0xF1000400,  # subs x0, x0, #1
     0x54FFFF41,  # b.ne .-24
     0xD503207F,  # wfi
 )
 
-# x0 rounds: ever larger numbers from x2 on, in steps of x3, to the word at x1; x9 counts when it is lost.
+# x0 rounds: ever larger numbers from x2 on, in steps of x3, to the word at x1; x9 counts when the last was lost.
 LSE_SMAX = (
+    0xAA0203E5,  # mov x5, x2
     0x8B030042,  # add x2, x2, x3
     0xF8224024,  # ldsmax x2, x4, [x1]
-    0xF9400024,  # ldr x4, [x1]
-    0xEB02009F,  # cmp x4, x2
+    0xEB05009F,  # cmp x4, x5
     0x9A89A529,  # cinc x9, x9, lt
     0xF1000400,  # subs x0, x0, #1
     0x54FFFF41,  # b.ne .-24
     0xD503207F,  # wfi
 )
 
-# x0 rounds: ever smaller numbers from x2 on, in steps of x3, to the word at x1; x9 counts when it is lost.
+# x0 rounds: ever smaller numbers from x2 on, in steps of x3, to the word at x1; x9 counts when the last was lost.
 LSE_UMIN = (
+    0xAA0203E5,  # mov x5, x2
     0x8B030042,  # add x2, x2, x3
     0xF8227024,  # ldumin x2, x4, [x1]
-    0xF9400024,  # ldr x4, [x1]
-    0xEB02009F,  # cmp x4, x2
+    0xEB05009F,  # cmp x4, x5
     0x9A899529,  # cinc x9, x9, hi
     0xF1000400,  # subs x0, x0, #1
     0x54FFFF41,  # b.ne .-24
     0xD503207F,  # wfi
 )
 
-# x0 rounds: ever smaller numbers from x2 on, in steps of x3, to the word at x1; x9 counts when it is lost.
+# x0 rounds: ever smaller numbers from x2 on, in steps of x3, to the word at x1; x9 counts when the last was lost.
 LSE_SMIN = (
+    0xAA0203E5,  # mov x5, x2
     0x8B030042,  # add x2, x2, x3
     0xF8225024,  # ldsmin x2, x4, [x1]
-    0xF9400024,  # ldr x4, [x1]
-    0xEB02009F,  # cmp x4, x2
+    0xEB05009F,  # cmp x4, x5
     0x9A89D529,  # cinc x9, x9, gt
     0xF1000400,  # subs x0, x0, #1
     0x54FFFF41,  # b.ne .-24
@@ -374,5 +372,19 @@ LSE_SWP_HALFWORD = (
     0x489FFCBF,  # stlrh wzr, [x5]
     0xF1000400,  # subs x0, x0, #1
     0x54FFFF21,  # b.ne .-28
+    0xD503207F,  # wfi
+)
+
+# Watch the doubleword at x1 with the control in x2, then make an atomic of each kind there.
+WATCH_ATOMIC = (
+    0xD510109F,  # msr oslar_el1, xzr
+    0xD51000C1,  # msr dbgwvr0_el1, x1
+    0xD51000E2,  # msr dbgwcr0_el1, x2
+    0xD2940003,  # mov x3, #0xa000
+    0xD5100243,  # msr mdscr_el1, x3
+    0xD50348FF,  # msr daifclr, #8
+    0xD5033FDF,  # isb
+    0xF8200024,  # ldadd x0, x4, [x1]
+    0xD2800025,  # mov x5, #1
     0xD503207F,  # wfi
 )

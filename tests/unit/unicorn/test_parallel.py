@@ -5,6 +5,7 @@ Each mechanism has a control that does without it, and fails: goes on until some
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ _LEAVE: dict[Mechanism, int] = {"atomics": 1, "waits": 2, "code": 4}
 ACCESSED, PAGE = 1 << 10, 0b11
 GATE, GATE_DEVICE = CODE + 0x2000, DEVICE + 0x1000
 ROUNDS = 20_000
-TRIES = 12
+TRIES = 16
 """Runs, each twice as long, after which a control that has not failed is taken to be unable to. One is nearly always enough."""
 
 
@@ -103,7 +104,7 @@ def test_without_atomics_counts_are_lost(program: tuple[int, ...]) -> None:
 
 
 def lost_extremes(guest: Guest, program: tuple[int, ...], step: int, rounds: int = ROUNDS) -> int:
-    """Have every vCPU store ever larger or smaller numbers; how often one was not there afterwards, nor one beyond it."""
+    """Have every vCPU store ever larger or smaller numbers; how often one was not there the next time, nor one beyond."""
     start = 1 << 40
     guest.write(DATA, start.to_bytes(8, "little"))
     guest.load(CODE, program)
@@ -143,13 +144,14 @@ def unseen_by_both(guest: Guest, program: tuple[int, ...]) -> int:
 
 def test_a_barrier_lets_one_of_two_see_the_others_store() -> None:
     with parallel() as guest:
-        assert sum(unseen_by_both(guest, programs.STORE_BUFFER) for _ in range(5)) == 0
+        assert sum(unseen_by_both(guest, programs.STORE_BUFFER) for _ in range(3)) == 0
 
 
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="takes two cores to go wrong")
 @pytest.mark.parametrize(("program", "without"), [(programs.STORE_BUFFER, "atomics"), (programs.STORE_BUFFER_OPEN, None)])
 def test_without_a_barrier_neither_may_see_it(program: tuple[int, ...], without: Mechanism | None) -> None:
     with parallel(without=without) as guest:
-        assert any(unseen_by_both(guest, program) for _ in range(20 * TRIES))
+        assert any(unseen_by_both(guest, program) for _ in range(10 * TRIES))
 
 
 def late_messages(guest: Guest, program: tuple[int, ...], rounds: int = 10 * ROUNDS) -> int:
@@ -197,15 +199,16 @@ def stale_reads(guest: Guest, rounds: int = 2001) -> int:
 def test_a_broadcast_tlbi_is_over_when_nobody_uses_the_old_translation() -> None:
     with parallel() as guest:
         assert stale_reads(guest) == 0
-        first, second = (native(vcpu) for vcpu in guest.vcpus)
-        assert first.tlb_broadcasts == 2001
-        assert 0 < second.flushes_handled <= second.flushes_requested <= 2001
-        assert second.flush_ipis <= second.flushes_requested
+        assert native(guest.vcpu).tlb_broadcasts == 2001
+        writer, reader = guest.traps
+        assert 0 < reader.flushes_handled <= reader.flushes_made <= 2001
+        assert reader.flush_ipis <= reader.flushes_made
+        assert (writer.flushes_made, writer.flushes_handled, writer.flush_ipis) == (0, 0, 0)
 
 
 def test_without_waiting_somebody_uses_it() -> None:
     with parallel(without="waits") as guest:
-        assert any(stale_reads(guest, (ROUNDS << n) + 1) for n in range(TRIES))
+        assert any(stale_reads(guest, (ROUNDS << n) + 1) for n in range(TRIES // 2))
 
 
 def old_code(guest: Guest, rounds: int = 2000) -> int:

@@ -12,15 +12,17 @@ from pathlib import Path
 import pytest
 
 from avmm.plugin import EngineError, EngineOptions
-from avmm_unicorn import create_engine, library, selfcheck
+from avmm_unicorn import create_engine, library, self_check, selfcheck
 from tests.unit.unicorn.guest import HostTime
 
 
 @pytest.fixture(autouse=True)
 def forget() -> Iterator[None]:
     selfcheck.check.cache_clear()
+    selfcheck.check_parallel.cache_clear()
     yield
     selfcheck.check.cache_clear()
+    selfcheck.check_parallel.cache_clear()
 
 
 def refusal() -> str:
@@ -34,6 +36,26 @@ def refusal() -> str:
 
 def test_the_installed_library_holds() -> None:
     selfcheck.check()
+
+
+def test_vcpus_may_run_in_parallel() -> None:
+    options = EngineOptions("arm64", "max", HostTime(), parallel=True)  # type: ignore[arg-type]
+    selfcheck.check_parallel()
+    assert self_check() == "works, vCPUs in parallel"
+    engine = create_engine(options)
+    assert engine.max_in_guest > 1
+    engine.close()
+
+
+def test_atomics_that_are_none_leave_it_at_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    nops = bytes.fromhex("1f2003d5") * 3
+    monkeypatch.setattr(selfcheck, "ATOMICS_PROGRAM", nops)
+    with pytest.raises(EngineError, match=r"cannot use 2\.1\.4: after atomics on a device alone is 0x0, not 0x2"):
+        selfcheck.check_parallel()
+    assert self_check() == "works, vCPUs in turns only"
+    engine = create_engine(EngineOptions("arm64", "max", HostTime(), parallel=True))  # type: ignore[arg-type]
+    assert engine.max_in_guest == 1
+    engine.close()
 
 
 def test_another_version(monkeypatch: pytest.MonkeyPatch) -> None:

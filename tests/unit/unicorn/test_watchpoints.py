@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from avmm.plugin import HALTED
-from tests.unit.unicorn import programs
+from tests.unit.unicorn import parallel_programs, programs
 from tests.unit.unicorn.guest import CODE, DATA, DEADLINE, Guest
 
 ENABLE, EL1, EL0, LOADS, STORES, EIGHT_BYTES = 1, 1 << 1, 2 << 1, 1 << 3, 2 << 3, 0xFF << 5
@@ -30,6 +30,16 @@ def test_a_watched_access_is_stopped_before_it_is_made(guest: Guest, control: in
     assert guest.registers("x29", "esr_el1", "elr_el1", "far_el1") == (1, syndrome, stopped_at, DATA + 4)
     assert guest.read64(DATA + 8) == 0x55, "the doubleword behind it is not watched"
     assert guest.read64(DATA) == (0 if stopped_at == STORE else 0x55 << 32)
+
+
+@pytest.mark.parametrize(("kinds", "write"), [(LOADS, 0), (STORES, WRITE), (LOADS | STORES, 0)])
+@pytest.mark.parametrize("parallel", [False, True])
+def test_atomics_are_watched_too(parallel: bool, kinds: int, write: int) -> None:
+    with Guest(cpu="max", parallel=parallel) as guest:
+        guest.start(parallel_programs.WATCH_ATOMIC, x0=0x55, x1=DATA, x2=ENABLE | EL1 | kinds | EIGHT_BYTES)
+        assert guest.vcpu.enter() is HALTED
+        assert guest.registers("x29", "esr_el1", "elr_el1") == (1, WATCHPOINT_SAME_LEVEL | write, CODE + 7 * 4)
+        assert guest.read64(DATA) == 0
 
 
 @pytest.mark.parametrize(
