@@ -219,6 +219,18 @@ bool avmm_tlb_fill(void *cpu, uint64_t address, int size, int access, int mode, 
     return true;
 }
 
+/* Where nothing is in the library's own address space of all memory. What it would choose itself may overlap another slot, if one
+ * that is smaller was mapped earlier. */
+static uint64_t free_ram_offset(const Vcpu *vcpu)
+{
+    uint64_t free = 0;
+    for (int i = 0; i < vcpu->view_count; i++) {
+        uint64_t end = vcpu->views[i].ram_offset + vcpu->views[i].size;
+        free = end > free ? end : free;
+    }
+    return free;
+}
+
 /* Map `slot` into the vCPU's instance; 0, or the library's error. */
 int avmm_map_view(Vcpu *vcpu, const Slot *slot)
 {
@@ -229,7 +241,7 @@ int avmm_map_view(Vcpu *vcpu, const Slot *slot)
     if (error == 0) {
         void *region = FIELD(void *(*)(void *, uint64_t), vcpu->uc, UC_MEMORY_MAPPING)(vcpu->uc, slot->address);
         void *block = FIELD(void *, region, REGION_RAM_BLOCK);
-        view->ram_offset = FIELD(uint64_t, block, RAM_BLOCK_OFFSET);
+        view->ram_offset = FIELD(uint64_t, block, RAM_BLOCK_OFFSET) = free_ram_offset(vcpu);
         view->address = slot->address;
         view->size = slot->size;
         view->host = slot->buffer.buf;

@@ -134,6 +134,21 @@ def test_a_slot_over_another_is_refused(guest: Guest) -> None:
     assert guest.vcpu.enter(DEADLINE) is HALTED
 
 
+def test_slots_that_grow_are_told_apart(guest: Guest) -> None:
+    """The library finds a place for each in an address space of its own, and goes by the smallest."""
+    slots = [MemorySlot(SECOND + n * 0x100_0000, 0x10_0000 << n, read_only=True) for n in range(4)]
+    for slot in slots:
+        guest.engine.map_memory(slot)
+    guest.start(programs.STORE)
+    for slot in slots:
+        guest.go(CODE, x1=slot.address, x2=0)
+        assert guest.vcpu.enter(DEADLINE) is HALTED
+        assert guest.trap.writes.pop() == (slot.address + 8, 8, 0)
+    for slot in slots:
+        guest.engine.unmap_memory(slot)
+        slot.close()
+
+
 def test_a_slot_that_is_not_mapped_cannot_be_unmapped(guest: Guest) -> None:
     slot = MemorySlot(SECOND, 0x1000)
     with pytest.raises(KeyError):
