@@ -80,6 +80,13 @@ def _endpoint(value: str) -> str:
     return value
 
 
+def _place_files(devices: object, folder: Path) -> None:
+    """Have the `file` of every device, unless it is a URI, start from `folder`. What is no table is told of later."""
+    for table in devices.values() if isinstance(devices, dict) else ():
+        if isinstance(table, dict) and isinstance(file := table.get("file"), str) and file and "://" not in file:
+            table["file"] = str(folder / file)
+
+
 def _path(value: object) -> object:
     return Path(value) if isinstance(value, str) and value else value
 
@@ -258,7 +265,10 @@ class MachineConfig(BaseModel):
 
     @classmethod
     def from_toml(cls, path: Path | str) -> Self:
-        """Read a machine from a TOML file; the files it names are relative to it. ConfigError names file and line."""
+        """Read a machine from a TOML file. ConfigError names file and line.
+
+        The files it names are relative to it, the `file` of a device included unless that is a URI.
+        """
         path = Path(path)
         try:
             text = path.read_bytes().decode()
@@ -275,6 +285,7 @@ class MachineConfig(BaseModel):
         for key in ("kernel", "initrd", "firmware", "nvram", "control_token_file"):
             if isinstance(value := values.get(key), str) and value:
                 values[key] = path.parent / value
+        _place_files(values.get("devices"), path.parent)
         places = {"": str(path)} | {key: f"{path}:{line}" for key, line in key_lines(text).items()}
         try:
             config = cls(**values)

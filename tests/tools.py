@@ -9,7 +9,14 @@ FILES = {
     "/usr/lib/u-boot/qemu_arm64/u-boot.bin": "u-boot-qemu",
     "/usr/share/AAVMF/AAVMF_CODE.fd": "qemu-efi-aarch64",
 }
-PROGRAMS = {"promtool": "prometheus", "dtc": "device-tree-compiler", "passt": "passt"}
+PROGRAMS = {
+    "promtool": "prometheus",
+    "dtc": "device-tree-compiler",
+    "passt": "passt",
+    "mkfs.ext4": "e2fsprogs",
+    "nbdkit": "nbdkit",
+    "qemu-nbd": "qemu-utils",
+}
 
 
 def main() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from avmm.errors import ConfigError
 
@@ -21,6 +21,10 @@ class DeviceOption:
     """The device plugin."""
     key: str
     """The setting that stands first, without its name; also what the devices are called, with a number behind it."""
+    stem: str = ""
+    """What they are called instead."""
+    flags: Mapping[str, str] = field(default_factory=dict)
+    """Words that stand alone, and the setting that each makes true."""
 
     @property
     def dest(self) -> str:
@@ -35,6 +39,15 @@ DEVICE_OPTIONS = (
         "add a network card: passt, stream:ADDRESS, listen:ADDRESS, tap:NAME or none",
         "virtio-net",
         "net",
+    ),
+    DeviceOption(
+        "--disk",
+        "FILE[,KEY=VALUE...]",
+        "add a disk: an image or a block device of the host; with readonly, one that is not written",
+        "virtio-blk",
+        "file",
+        stem="disk",
+        flags={"readonly": "read_only"},
     ),
     DeviceOption(
         "--hvc",
@@ -75,7 +88,7 @@ def devices(arguments: argparse.Namespace, there: Iterable[str]) -> tuple[dict[s
     for option in (*DEVICE_OPTIONS, ANY_DEVICE):
         for text in getattr(arguments, option.dest):
             table = settings(option, text)
-            stem = text.partition(",")[0].removeprefix("virtio-") if option is ANY_DEVICE else option.key
+            stem = text.partition(",")[0].removeprefix("virtio-") if option is ANY_DEVICE else option.stem or option.key
             number = 0
             while (name := f"{stem}{number}") in taken:
                 number += 1
@@ -90,7 +103,7 @@ def settings(option: DeviceOption, text: str) -> dict[str, object]:
     first, *others = text.split(",")
     table: dict[str, object] = {option.key: first}
     for other in others:
-        key, equals, value = other.partition("=")
+        key, equals, value = (option.flags[other], "=", "true") if other in option.flags else other.partition("=")
         if not equals or not key:
             raise ConfigError(f"{other!r} is not KEY=VALUE", place=option.flag)
         before = table.get(key)

@@ -1,5 +1,9 @@
 """Virtio devices over memory-mapped registers (OASIS virtio 1.2, 4.2)."""
 
+from avmm_virtio.block.blockdev import Blockdev, BlockReceiver, BlockRequest, Operation
+from avmm_virtio.block.device import VirtioBlk
+from avmm_virtio.block.file import FileBlockdev
+from avmm_virtio.block.options import create_blk
 from avmm_virtio.chain import Chain
 from avmm_virtio.chardev.base import Chardev, PortReceiver
 from avmm_virtio.console.device import VirtioConsole
@@ -22,10 +26,15 @@ from avmm_virtio.vsock.options import create_vsock
 from avmm_virtio.wakeup import Wakeup
 
 __all__ = [
+    "BlockReceiver",
+    "BlockRequest",
+    "Blockdev",
     "Chain",
     "Chardev",
+    "FileBlockdev",
     "LegacyVirtioMmio",
     "Netdev",
+    "Operation",
     "Port",
     "PortReceiver",
     "QueueError",
@@ -34,6 +43,7 @@ __all__ = [
     "SplitQueue",
     "Switch",
     "SwitchPort",
+    "VirtioBlk",
     "VirtioConsole",
     "VirtioEntropy",
     "VirtioMmio",
@@ -43,6 +53,7 @@ __all__ = [
     "VirtioVsock",
     "Virtqueue",
     "Wakeup",
+    "create_blk",
     "create_console",
     "create_net",
     "create_rng",

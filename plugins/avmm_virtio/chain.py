@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from mmap import mmap
 from typing import TypeAlias
 
@@ -17,22 +16,22 @@ class Chain:
     says so. A view that is still held when the lock is given up is an error: read into host memory what is needed beyond.
     """
 
-    __slots__ = ("epoch", "head", "readable", "writable")
+    __slots__ = ("epoch", "head", "readable", "readable_bytes", "writable", "writable_bytes")
 
-    def __init__(self, head: int, readable: list[Buffer], writable: list[Buffer], epoch: object) -> None:
+    def __init__(
+        self,
+        head: int,
+        readable: list[Buffer],
+        writable: list[Buffer],
+        epoch: object,
+        readable_bytes: int,
+        writable_bytes: int,
+    ) -> None:
         self.head, self.readable, self.writable = head, readable, writable
+        self.readable_bytes, self.writable_bytes = readable_bytes, writable_bytes
+        """How many bytes the driver gives, and has room for: the lengths of the buffers, added up."""
         self.epoch: object = epoch
         """What the queue was when it gave this chain out; None once the chain is given back."""
-
-    @property
-    def readable_bytes(self) -> int:
-        """How many bytes the driver gives."""
-        return sum(length for _, _, length in self.readable)
-
-    @property
-    def writable_bytes(self) -> int:
-        """How many bytes the driver has room for."""
-        return sum(length for _, _, length in self.writable)
 
     def read(self, offset: int = 0, size: int | None = None) -> bytes:
         """A copy of `size` bytes (all there are, by default) from byte `offset` of the readable part; fewer at its end."""
@@ -56,24 +55,39 @@ class Chain:
                 break
         return stored
 
+    def write_last(self, value: int) -> None:
+        """Store one byte as the last of the writable part, which must have room for it."""
+        for mapping, start, length in reversed(self.writable):
+            if length:
+                mapping[start + length - 1] = value
+                return
+
     def readable_views(self, offset: int = 0, size: int | None = None) -> list[memoryview]:
         """The same bytes as `read`, not copied, read-only: for preadv, sendmsg and the like, under the device lock."""
-        return [view.toreadonly() for view in _views(self.readable, offset, size)]
+        return _views(self.readable, offset, size, read_only=True)
 
     def writable_views(self, offset: int = 0, size: int | None = None) -> list[memoryview]:
         """`size` bytes (all there are, by default) from byte `offset` of the writable part, in place, under the device lock."""
-        return list(_views(self.writable, offset, size))
+        return _views(self.writable, offset, size)
 
 
-def _views(buffers: list[Buffer], offset: int, size: int | None) -> Iterator[memoryview]:
-    for mapping, start, length in buffers:
+def _views(buffers: list[Buffer], offset: int, size: int | None, *, read_only: bool = False) -> list[memoryview]:
+    views: list[memoryview] = []
+    mapping, whole = None, memoryview(b"")
+    for buffer, start, length in buffers:
         if offset >= length:
             offset -= length
             continue
-        length = length - offset if size is None else min(length - offset, size)
-        if length <= 0:
-            return
-        yield memoryview(mapping)[start + offset : start + offset + length]
-        offset = 0
+        if mapping is not buffer:  # all are in one, mostly
+            mapping, whole = buffer, memoryview(buffer)
+            if read_only:
+                whole = whole.toreadonly()
+        start, length, offset = start + offset, length - offset, 0
         if size is not None:
+            length = min(length, size)
             size -= length
+        if length:
+            views.append(whole[start : start + length])
+        if size == 0:
+            break
+    return views

@@ -8,7 +8,7 @@ from mmap import mmap
 from threading import Lock
 from typing import Final
 
-from avmm.plugin import GuestMemory
+from avmm.plugin import GuestMemory, MemorySlot
 from avmm_virtio.chain import Buffer, Chain
 
 MAX_SIZE: Final = 32768
@@ -162,14 +162,17 @@ class SplitQueue:
     def _walk(self, head: int) -> Chain:
         readable: list[Buffer] = []
         writable: list[Buffer] = []
-        table, at, count, index = self._table, self._table_at, self.size, head
-        inside = False
+        readable_bytes = writable_bytes = 0
+        table: mmap | bytes = self._table
+        at, count, index, inside = self._table_at, self.size, head, False
+        unpack = _DESCRIPTOR.unpack_from
+        start, end, memory, read_only = 1, 0, self._table, False  # the slot of the buffer before
         # A chain has at most `size` descriptors, those of an indirect table included (2.7.5.3.1): one that loops ends here.
         left = self.size
         while left:
             if index >= count:
                 raise QueueError(f"descriptor {index} is outside a table of {count}")
-            address, length, flags, following = _DESCRIPTOR.unpack_from(table, at + 16 * index)
+            address, length, flags, following = unpack(table, at + 16 * index)
             if flags & _F_INDIRECT:
                 if not self.indirect:
                     raise QueueError("an indirect descriptor, which was not negotiated")
@@ -179,24 +182,38 @@ class SplitQueue:
                     raise QueueError(f"an indirect table of {length} bytes")
                 table, at, _ = self._resolve("an indirect table", address, length)
                 count, index, inside = length // 16, 0, True
+                if count <= self.size:  # a large one is not copied for the part that a chain may have
+                    table, at = table[at : at + length], 0
                 continue
             left -= 1
+            # A request of a megabyte has 256 buffers, all in one slot: nothing is called for each of them.
+            if not start <= address <= address + length <= end:
+                slot = self._slot("a buffer", address, length)
+                start, end, memory, read_only = slot.address, slot.end, slot.buffer, slot.read_only
             if flags & _F_WRITE:
-                writable.append(self._resolve("a buffer", address, length, write=True))
+                if read_only:
+                    raise QueueError(f"a buffer of {length} bytes at {address:#x}, where memory is read-only")
+                writable.append((memory, address - start, length))
+                writable_bytes += length
             elif writable:
                 raise QueueError("a buffer to read behind one to write")
             else:
-                readable.append(self._resolve("a buffer", address, length))
+                readable.append((memory, address - start, length))
+                readable_bytes += length
             if not flags & _F_NEXT:
-                return Chain(head, readable, writable, self._epoch)
+                return Chain(head, readable, writable, self._epoch, readable_bytes, writable_bytes)
             index = following
         raise QueueError("a descriptor chain that does not end")
 
     def _resolve(self, what: str, address: int, size: int, *, write: bool = False) -> Buffer:
         """The memory behind `size` bytes at guest physical `address`."""
-        slot = self._memory.find(address, size)
-        if slot is None:
-            raise QueueError(f"{what} of {size} bytes at {address:#x}, where no memory is")
+        slot = self._slot(what, address, size)
         if write and slot.read_only:
             raise QueueError(f"{what} of {size} bytes at {address:#x}, where memory is read-only")
         return slot.buffer, address - slot.address, size
+
+    def _slot(self, what: str, address: int, size: int) -> MemorySlot:
+        slot = self._memory.find(address, size)
+        if slot is None:
+            raise QueueError(f"{what} of {size} bytes at {address:#x}, where no memory is")
+        return slot

@@ -34,7 +34,13 @@ def rows(prefix: str, figures: Iterable[tuple[Figure, FigureValue]]) -> list[str
 
 
 async def test_the_page_is_up_to_date(tmp_path: Path) -> None:
-    devices = {**_DEVICES, "vsock0": {"kind": "virtio-vsock", "socket": f"{tmp_path}/s"}}
+    disk = tmp_path / "disk.img"
+    disk.write_bytes(bytes(4096))
+    devices = {
+        **_DEVICES,
+        "vsock0": {"kind": "virtio-vsock", "socket": f"{tmp_path}/s"},
+        "disk0": {"kind": "virtio-blk", "file": disk},
+    }
     async with avmm.Vm(avmm.MachineConfig(memory="64M", devices=devices)) as vm:
         there = rows("avmm_vcpu_", vm.vcpus[0].arch.figures())
         told = set[str]()

@@ -19,7 +19,7 @@ from tests.linux.console import Console, running
 from tests.linux.programs import build, initrd_with
 from tests.unit.fetch.mirror import Told
 
-PROGRAMS = ("together", "perf", "clock", "vsock")
+PROGRAMS = ("together", "perf", "clock", "vsock", "diskio")
 
 
 @dataclass(frozen=True, slots=True)

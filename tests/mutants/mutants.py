@@ -18,6 +18,7 @@ FLASHED, FW_CFGS = "tests/unit/firmware/test_flash.py", "tests/unit/firmware/tes
 VCPU, KICKER, HALT = "avmm/vcpu/vcpu.py", "avmm/vcpu/kicker.py", "avmm/vcpu/halt.py"
 ACKS, POSTED_WORD, NUMBERS = "avmm/vcpu/acks.py", "avmm/vcpu/posted.py", "avmm/vcpu/requests.py"
 FLASH, FW_CFG = "plugins/avmm_firmware/flash.py", "plugins/avmm_firmware/fw_cfg"
+BLK, DISK = "tests/unit/virtio/block/", "plugins/avmm_virtio/block/"
 SLOT, VM, IDLE, SCRIPTED = "avmm/slot.py", "avmm/vm.py", "avmm/idle.py", "avmm/testing/scripted.py"
 
 
@@ -447,6 +448,64 @@ MUTANTS = [
         "            if length > len(self._item) - self._position + MOST_ZEROS:\n                return False\n",
         "",
         (FW_CFGS,),
+    ),
+    # Disks.
+    Mutant(
+        "a flush is completed before it is done",
+        DISK + "file.py",
+        "                    os.fdatasync(self._fd)\n",
+        "                    pass\n",
+        (BLK + "test_file.py",),
+    ),
+    Mutant("a write without cache is cached", DISK + "file.py", "flags = os.RWF_DSYNC", "flags = 0", (BLK + "test_file.py",)),
+    Mutant(
+        "a reset leaves a transfer under way",
+        DISK + "workers.py",
+        "            self._left.wait_for(lambda: not any(request.queue is queue for request in self._touching))\n",
+        "",
+        (BLK + "test_file.py",),
+    ),
+    Mutant(
+        "a request may end beyond the disk",
+        DISK + "request.py",
+        " or request.offset + size > disk.capacity",
+        "",
+        (BLK + "test_device.py",),
+    ),
+    Mutant(
+        "a range may end beyond the disk",
+        DISK + "request.py",
+        " or (sector + sectors) * SECTOR > disk.capacity",
+        "",
+        (BLK + "test_device.py",),
+    ),
+    Mutant(
+        "a disk that is only read is written",
+        DISK + "request.py",
+        "    if disk.read_only:",
+        "    if False:",
+        (BLK + "test_device.py",),
+    ),
+    Mutant(
+        "a pause does not wait for requests",
+        DISK + "device.py",
+        "        while under_way:",
+        "        while False:",
+        (BLK + "test_device.py",),
+    ),
+    Mutant(
+        "a driver that cannot flush has a cache",
+        DISK + "device.py",
+        "            self._cached = False  # a driver",
+        "            pass  # a driver",
+        (BLK + "test_device.py",),
+    ),
+    Mutant(
+        "images are not locked",
+        DISK + "lock.py",
+        "                raise ImageInUse",
+        "                pass",
+        (BLK + "test_image.py",),
     ),
     # The engine.
     Mutant(

@@ -73,6 +73,13 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
         assert getattr(MachineConfig.from_toml(tmp_path / "guest.toml"), key) == tmp_path / "file"
 
 
+@pytest.mark.parametrize(("file", "placed"), [("d.img", "{}/d.img"), ("/d.img", "/d.img"), ("nbd://host/x", "nbd://host/x")])
+def test_a_devices_file_is_relative_to_the_file_too(tmp_path: Path, file: str, placed: str) -> None:
+    (tmp_path / "guest.toml").write_text(f'[devices.disk0]\nkind = "virtio-blk"\nfile = "{file}"\n')
+    devices = MachineConfig.from_toml(tmp_path / "guest.toml").devices
+    assert devices["disk0"].options == {"file": placed.format(tmp_path)}
+
+
 def test_a_plugin_table_without_a_name_keeps_the_default(toml: Path) -> None:
     toml.write_text("[arch]\nsve = false")
     config = MachineConfig.from_toml(toml)

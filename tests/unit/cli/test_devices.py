@@ -10,6 +10,7 @@ from avmm.cli.devices import DEVICE_OPTIONS, add_device_arguments, devices, sett
 from avmm.errors import ConfigError
 from tests.unit.cli.command import Avmm
 
+DISK = next(option for option in DEVICE_OPTIONS if option.flag == "--disk")
 NET = next(option for option in DEVICE_OPTIONS if option.flag == "--net")
 
 
@@ -28,6 +29,14 @@ NET = next(option for option in DEVICE_OPTIONS if option.flag == "--net")
 )
 def test_a_word_is_a_table(text: str, table: dict[str, object]) -> None:
     assert settings(NET, text) == table
+
+
+def test_a_flag_stands_alone() -> None:
+    table = {"file": "disk.img", "read_only": True, "serial": 12}
+    assert settings(DISK, "disk.img,readonly,serial=12") == table
+    with pytest.raises(ConfigError, match="'readonly' is not KEY=VALUE"):
+        settings(NET, "none,readonly")
+    assert list(devices(parsed("--disk", "a", "--disk", "b"), [])[0]) == ["disk0", "disk1"]
 
 
 @pytest.mark.parametrize("text", ["passt,", "passt,x", "passt,=1"])

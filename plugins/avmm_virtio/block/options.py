@@ -1,0 +1,74 @@
+"""A block device as a table of a machine's description: `[devices.NAME]` with `kind = "virtio-blk"`."""
+
+from __future__ import annotations
+
+import os
+
+from avmm.plugin import Device, DeviceOptions
+from avmm_virtio.block.blockdev import Blockdev
+from avmm_virtio.block.device import MAX_QUEUES, VirtioBlk
+from avmm_virtio.block.file import FileBlockdev, open_image
+from avmm_virtio.block.request import ID_BYTES
+from avmm_virtio.mmio import VirtioMmio
+from avmm_virtio.options import OptionTable
+
+_KEYS = ("file", "read_only", "serial", "queues", "cache", "discard", "block_size")
+_BLOCK_SIZES = (512, 4096)
+
+
+def create_blk(options: DeviceOptions) -> Device:
+    """The factory behind the name `virtio-blk`; ConfigError names the key that is wrong.
+
+    `file`: the path of an image or of a block device of the host; in Python also a `Blockdev`. `read_only`
+    (false). `serial`: up to 20 ASCII characters. `queues` (1): 1 to 16. `cache` (`writeback`): `writethrough` has every write
+    wait until it is durable. `discard` (true): what the guest discards is given back to the host. `block_size`: 512 or 4096.
+    """
+    table = _Table(options)
+    serial, queues, writeback = table.serial(), table.integer("queues", 1, MAX_QUEUES), table.writeback()
+    disk = table.disk()  # last: it opens something
+    return VirtioMmio(VirtioBlk(disk, options.clock, serial=serial, queues=queues or 1, writeback=writeback), options)
+
+
+class _Table(OptionTable):
+    """The options of one disk."""
+
+    def __init__(self, options: DeviceOptions) -> None:
+        super().__init__(options, "virtio-blk", _KEYS)
+
+    def disk(self) -> Blockdev:
+        """The backend that `file` asks for."""
+        match file := self.values.get("file"):
+            case Blockdev():
+                return file
+            case str() | os.PathLike() if str(file):
+                return self._file(os.fspath(file))
+            case None:
+                raise self.error("file", "missing: an image's path")
+            case _:
+                raise self.error("file", f"{file!r} is not an image's path")
+
+    def _file(self, path: str) -> Blockdev:
+        read_only, discard = self.flag("read_only", default=False), self.flag("discard", default=True)
+        block_size = self.integer("block_size", *_BLOCK_SIZES)
+        if block_size not in (None, *_BLOCK_SIZES):
+            raise self.error("block_size", f"{block_size} is not 512 or 4096")
+        try:
+            image = open_image(path, read_only=read_only)
+        except (ValueError, OSError) as error:
+            raise self.error("file", str(error)) from None
+        return FileBlockdev(self.name, image, read_only=read_only, discard=discard, block_size=block_size)
+
+    def serial(self) -> str:
+        """What GET_ID answers."""
+        given = self.values.get("serial", "")
+        text = str(given) if isinstance(given, int) and not isinstance(given, bool) else given
+        if isinstance(text, str) and text.isascii() and text.isprintable() and len(text) <= ID_BYTES:
+            return text
+        raise self.error("serial", f"{given!r} is not a text of up to {ID_BYTES} ASCII characters")
+
+    def writeback(self) -> bool:
+        """False for `writethrough`."""
+        given = self.values.get("cache", "writeback")
+        if given in ("writeback", "writethrough"):
+            return given == "writeback"
+        raise self.error("cache", f"{given!r} is not writeback or writethrough")
