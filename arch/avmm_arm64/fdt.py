@@ -184,10 +184,13 @@ def _gic(compatible: str, reg: tuple[int, ...]) -> fdt.Node:
     return node
 
 
+_GENERIC_NAMES = {"pl011": "serial", "pl031": "rtc"}
+"""What the bindings call devices of a kind (Devicetree Specification 2.2.2); any other's name is its kind."""
+
+
 def _device_name(place: DevicePlace) -> str:
-    if place.kind.startswith("virtio"):
-        return f"virtio_mmio@{place.address:x}"
-    return f"{place.kind}@{place.address:x}"
+    name = "virtio_mmio" if place.kind.startswith("virtio") else _GENERIC_NAMES.get(place.kind, place.kind)
+    return f"{name}@{place.address:x}"
 
 
 def _flash(banks: list[DevicePlace]) -> fdt.Node:
