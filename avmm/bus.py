@@ -81,9 +81,12 @@ class Bus:
 
     def read(self, address: int, width: int) -> int:
         """Read `width` bytes at guest physical `address`, as the guest sees it."""
+        return self.read_from(self.find(address), address, width)
+
+    def read_from(self, region: Region | None, address: int, width: int) -> int:
+        """As `read`, from the `region` that `find` gave for `address`."""
         if self.trace is not None:
             self.trace(address, 0)
-        region = self.find(address)
         with self._lock:
             if region is None or region.quarantined or address + width > region.end:
                 self.unclaimed += 1
@@ -97,9 +100,12 @@ class Bus:
 
     def write(self, address: int, width: int, value: int) -> None:
         """Write `width` bytes at guest physical `address`, as the guest does."""
+        self.write_to(self.find(address), address, width, value)
+
+    def write_to(self, region: Region | None, address: int, width: int, value: int) -> None:
+        """As `write`, to the `region` that `find` gave for `address`."""
         if self.trace is not None:
             self.trace(address, 1)
-        region = self.find(address)
         with self._lock:
             if region is None or region.quarantined or address + width > region.end:
                 self.unclaimed += 1

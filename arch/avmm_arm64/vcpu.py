@@ -37,6 +37,9 @@ from avmm_arm64.timer import SystemCounter, TimerPpis, VcpuTimers
 
 MPIDR_RES1 = 1 << 31
 
+# Plain integers for what every trap counts: looking up the enum's costs more than the counting.
+_MMIO_READ, _MMIO_WRITE, _HYPERCALL = int(ExitReason.MMIO_READ), int(ExitReason.MMIO_WRITE), int(ExitReason.HYPERCALL)
+
 _FIRES = tuple(
     Figure("timer_fires", FigureKind.COUNTER, "Times a timer's interrupt line went high.", {"timer": timer})
     for timer in ("virtual", "physical")
@@ -206,21 +209,23 @@ class Arm64Vcpu(ArchVcpu):
     # Traps: inside the guest's entry, on its thread.
 
     def mmio_read(self, address: int, width: int) -> int:
-        self.exits_by_reason[ExitReason.MMIO_READ] += 1
-        if self._bus.find(address) is None:
+        self.exits_by_reason[_MMIO_READ] += 1
+        region = self._bus.find(address)
+        if region is None:
             self._vm.guest_fault("mmio", f"vcpu {self.index} read {width} bytes at {address:#x}, where nothing is")
             raise ExternalAbort
-        return self._bus.read(address, width)
+        return self._bus.read_from(region, address, width)
 
     def mmio_write(self, address: int, width: int, value: int) -> None:
-        self.exits_by_reason[ExitReason.MMIO_WRITE] += 1
-        if self._bus.find(address) is None:
+        self.exits_by_reason[_MMIO_WRITE] += 1
+        region = self._bus.find(address)
+        if region is None:
             self._vm.guest_fault("mmio", f"vcpu {self.index} wrote {width} bytes at {address:#x}, where nothing is")
             raise ExternalAbort
-        self._bus.write(address, width, value)
+        self._bus.write_to(region, address, width, value)
 
     def hypercall(self, call: Hypercall) -> None:
-        self.exits_by_reason[ExitReason.HYPERCALL] += 1
+        self.exits_by_reason[_HYPERCALL] += 1
         with self._lock:
             dispatch(call, self, self._psci)
 
