@@ -177,6 +177,8 @@ class MachineConfig(BaseModel):
     """Where to serve the control API: a Unix socket's path, `auto` for one in the user's runtime directory, or `HOST:PORT`."""
     control_token_file: FilePath = None
     """The file with the token that clients of a TCP address must know."""
+    ui: Annotated[str, AfterValidator(_endpoint)] | None = None
+    """Where to serve the web page, and the control API with it: `HOST:PORT`, or `:PORT` for every interface."""
     count_instructions: bool = False
 
     _places: dict[str, str] = PrivateAttr(default_factory=dict)
@@ -216,6 +218,7 @@ class MachineConfig(BaseModel):
             trace: str | None = None,
             control: str | None = None,
             control_token_file: Path | str | None = None,
+            ui: str | None = None,
             count_instructions: bool = False,
         ) -> None: ...
 
@@ -246,15 +249,14 @@ class MachineConfig(BaseModel):
     @property
     def instruments(self) -> dict[str, str]:
         """The settings of the instruments that are asked for, by the plugin's name."""
-        control = self.control
-        if control is not None and self.control_token_file is not None:
-            control = f"{control},token-file={self.control_token_file}"
+        token_file = "" if self.control_token_file is None else f",token-file={self.control_token_file}"
         settings = {
             "prometheus": self.metrics,
             "otlp": self.otlp,
             "spans": self.spans,
             "trace": self.trace,
-            "control": control,
+            "control": None if self.control is None else self.control + token_file,
+            "ui": None if self.ui is None else self.ui + token_file,
         }
         return {name: setting for name, setting in settings.items() if setting is not None}
 

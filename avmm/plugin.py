@@ -78,7 +78,7 @@ from avmm.lock import DeviceLock
 from avmm.memory import GuestMemory, MemorySlot
 from avmm.packed import unpack
 from avmm.rom import Rom
-from avmm.snapshot import DeviceSnapshot, VcpuSnapshot, VmSnapshot, take_snapshot
+from avmm.snapshot import DeviceSnapshot, VcpuSnapshot, VmSnapshot, take_snapshot, take_vcpu_snapshot
 from avmm.steering import MAX_STEP, SteeredVm, Steering, StepResult
 from avmm.userspace import Leave, UserspaceVm
 from avmm.vcpu.acks import Acknowledgements
@@ -198,5 +198,6 @@ __all__ = [
     "remove_tracer",
     "resolve",
     "take_snapshot",
+    "take_vcpu_snapshot",
     "unpack",
 ]

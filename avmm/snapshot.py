@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from avmm.exits import ExitReason
 from avmm.instrument import KickAction, ObservedVm
 from avmm.vcpu.vcpu import Vcpu
-from avmm.view import CounterView, LineView, TimerView
+from avmm.view import CounterView, LineView, TimerView, VcpuView
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,31 +92,7 @@ def take_snapshot(vm: ObservedVm) -> VmSnapshot:
             DeviceSnapshot(region.name, region.address, region.reads, region.writes, region.faults, region.quarantined)
             for region in vm.bus
         )
-    vcpus = []
-    names = vm.request_names
-    for vcpu, view in zip(vm.vcpus, views, strict=True):
-        stats = vcpu.stats
-        guest_ns, blocked_ns = stats.times_ns(vm.clock)
-        vcpus.append(
-            VcpuSnapshot(
-                vcpu.index,
-                vcpu.mode.name,
-                vcpu.asleep,
-                vcpu.powered_off,
-                guest_ns,
-                blocked_ns,
-                stats.exits,
-                {reason.name.lower(): stats.exits_by_reason[reason] for reason in ExitReason},
-                {action.name.lower(): stats.kicks[action] for action in KickAction},
-                stats.wakeups,
-                stats.spurious_wakeups,
-                _requests(vcpu, names),
-                [name for number, name in names.items() if vcpu.requests >> number & 1],
-                view.timers,
-                view.lines,
-                view.counters,
-            )
-        )
+    vcpus = tuple(_vcpu(vm, vcpu, view) for vcpu, view in zip(vm.vcpus, views, strict=True))
     started_ns = [vcpu.stats.started_ns for vcpu in vm.vcpus if vcpu.stats.started_ns >= 0]
     return VmSnapshot(
         vm.name,
@@ -124,9 +100,39 @@ def take_snapshot(vm: ObservedVm) -> VmSnapshot:
         vm.clock.now_ns(),
         min(started_ns, default=-1),
         dict(vm.guest_faults),
-        tuple(vcpus),
+        vcpus,
         lines,
         devices,
+    )
+
+
+def take_vcpu_snapshot(vm: ObservedVm, vcpu: Vcpu) -> VcpuSnapshot:
+    """One vCPU of `vm` now. Any thread."""
+    with vm.device_lock:
+        view = vcpu.arch.view()
+    return _vcpu(vm, vcpu, view)
+
+
+def _vcpu(vm: ObservedVm, vcpu: Vcpu, view: VcpuView) -> VcpuSnapshot:
+    stats, names = vcpu.stats, vm.request_names
+    guest_ns, blocked_ns = stats.times_ns(vm.clock)
+    return VcpuSnapshot(
+        vcpu.index,
+        vcpu.mode.name,
+        vcpu.asleep,
+        vcpu.powered_off,
+        guest_ns,
+        blocked_ns,
+        stats.exits,
+        {reason.name.lower(): stats.exits_by_reason[reason] for reason in ExitReason},
+        {action.name.lower(): stats.kicks[action] for action in KickAction},
+        stats.wakeups,
+        stats.spurious_wakeups,
+        _requests(vcpu, names),
+        [name for number, name in names.items() if vcpu.requests >> number & 1],
+        view.timers,
+        view.lines,
+        view.counters,
     )
 
 

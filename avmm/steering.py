@@ -36,6 +36,8 @@ class SteeredVm(ObservedVm, Protocol):
     memory: GuestMemory
     console: Console
     steering: Steering
+    notices: list[str]
+    """Lines for whoever starts the VM, like where a page is; instruments add to them as they start."""
 
 
 class SteerableVm(ObservedVm, Protocol):

@@ -65,6 +65,7 @@ class Vm:
         self.guest_faults: dict[str, int] = {}
         self._faults_lock = threading.Lock()
         self.halt: Halt | None = None
+        self.notices: list[str] = []
         self.steering = Steering(self)
         self.remote_tlb_flush_requests = 0
         """Calls of `flush_remote_tlbs()`."""

@@ -10,6 +10,7 @@ FILES = {
     "/usr/share/AAVMF/AAVMF_CODE.fd": "qemu-efi-aarch64",
 }
 PROGRAMS = {
+    "chromium": "chromium",
     "promtool": "prometheus",
     "dtc": "device-tree-compiler",
     "passt": "passt",

@@ -74,6 +74,8 @@ class Session:
     async def _run_vm(self, terminal: RawTerminal) -> tuple[int, str]:
         """What to exit with, and what to say behind the guest's last word."""
         async with Vm(self._config, console=self._output.write) as vm:
+            for notice in vm.notices:
+                self._say(f"avmm: {notice}\n")
             gc.freeze()  # what there is now lasts as long as the machine: not to be searched for garbage, nor at the end
             started_ns = vm.clock.now_ns()
             vm.console.watch(self._panic)

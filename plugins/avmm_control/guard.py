@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import re
 from collections.abc import Callable
 from http.cookies import CookieError, SimpleCookie
 from ipaddress import ip_address
@@ -18,7 +19,7 @@ from avmm_control.limits import Bucket, Limits
 from avmm_control.problem import problem
 
 COOKIE = "avmm_token"
-"""The cookie that may hold the token, for pages that cannot set a header."""
+"""The cookie that may hold the token, for pages that cannot set a header; the port follows (see `cookie_name`)."""
 BEARER = "bearer "
 _CLOSE = {"Connection": "close"}
 
@@ -45,7 +46,7 @@ class Guard:
         self._bucket = Bucket(limits.requests_per_s, limits.burst)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             return
         headers = Headers(scope=scope)
         refusal = self._refusal(scope["path"], headers)
@@ -53,18 +54,19 @@ class Guard:
             status, detail, further = refusal
             await problem(status, detail, further)(scope, receive, send)
             return
-        await self._pass(scope, self._limited(receive, headers), send)
+        await self._pass(scope, self._limited(receive, headers) if scope["type"] == "http" else receive, send)
 
     def _refusal(self, path: str, headers: Headers) -> tuple[int, str, dict[str, str]] | None:
         """Why the request goes no further, or None."""
         if not self._host_is_ours(headers.getlist("host")):
             return 421, "the Host header names another host", {}
-        if not _same_origin(headers):
+        is_open = self._is_open(path)
+        if not is_open and not _same_origin(headers):
             return 403, "the request comes from a page of another origin", {}
         wait_s = self._bucket.take()
         if wait_s:
             return 429, "too many requests", {"Retry-After": str(ceil(wait_s))}
-        if self._token is not None and not self._is_open(path) and not self._knows_token(headers):
+        if self._token is not None and not is_open and not self._knows_token(headers):
             return 401, "the token is missing or wrong", {"WWW-Authenticate": 'Bearer realm="avmm"'}
         length = headers.get("content-length", "0")
         if not length.isdigit() or int(length) > self._limits.body_bytes:
@@ -145,9 +147,16 @@ def _same_origin(headers: Headers) -> bool:
     return origin is None or origin.partition("://")[2].lower() == headers.get("host", "").lower()
 
 
+def cookie_name(headers: Headers) -> str:
+    """The name of the cookie for whoever is reached by that Host header: browsers give cookies to every port of a host."""
+    port = re.search(r":([0-9]+)$", headers.get("host", ""), re.ASCII)
+    return COOKIE if port is None else f"{COOKIE}_{port[1]}"
+
+
 def _cookie(headers: Headers) -> str:
     try:
         cookies = SimpleCookie(headers.get("cookie", ""))
     except CookieError:
         return ""
-    return cookies[COOKIE].value if COOKIE in cookies else ""
+    name = cookie_name(headers)
+    return cookies[name].value if name in cookies else ""

@@ -18,6 +18,8 @@ class Limits:
     header_bytes: int = 16 * KIB
     """Of a request's line and headers."""
     body_bytes: int = MIB
+    message_bytes: int = 64 * KIB
+    """Of a WebSocket's message."""
     requests_per_s: float = 200.0
     burst: int = 400
     """Requests at once, after a rest."""

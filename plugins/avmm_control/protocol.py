@@ -11,9 +11,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from avmm_control.limits import Limits
 from avmm_control.problem import MEDIA_TYPE, describe
 
-_QUIET = logging.getLogger("avmm.control.http")
-_QUIET.setLevel(logging.CRITICAL + 1)  # what a client does wrong is told to the client
-_QUIET.propagate = False
+QUIET = logging.getLogger("avmm.control.http")
+QUIET.setLevel(logging.CRITICAL + 1)  # what a client does wrong is told to the client
+QUIET.propagate = False
 
 
 def limited_protocol(limits: Limits) -> type[H11Protocol]:
@@ -24,10 +24,11 @@ def limited_protocol(limits: Limits) -> type[H11Protocol]:
 
         _deadline: asyncio.TimerHandle | None = None
         _stalled: asyncio.TimerHandle | None = None
+        _upgraded = False
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
-            self.logger = self.access_logger = _QUIET
+            self.logger = self.access_logger = QUIET
             self.access_log = False
             if len(self.connections) > limits.clients:
                 transport.abort()
@@ -37,6 +38,10 @@ def limited_protocol(limits: Limits) -> type[H11Protocol]:
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
             self._watch()
+
+        def handle_websocket_upgrade(self, event: h11.Request) -> None:
+            self._upgraded = True
+            super().handle_websocket_upgrade(event)
 
         def on_response_complete(self) -> None:
             super().on_response_complete()
@@ -72,7 +77,7 @@ def limited_protocol(limits: Limits) -> type[H11Protocol]:
         def _watch(self) -> None:
             """Wait for the next request, headers and all; not while one is answered."""
             answering = self.conn.our_state is h11.SEND_RESPONSE or self.conn.our_state is h11.SEND_BODY
-            if answering:
+            if answering or self._upgraded:
                 self._unwatch()
             elif self._deadline is None:
                 self._deadline = self.loop.call_later(limits.request_s, self.transport.abort)

@@ -34,8 +34,12 @@ class ControlServer:
         limits: Limits = Limits(),  # noqa: B008 - immutable
         further: FurtherRoutes | None = None,
         open_paths: frozenset[str] = frozenset(),
+        websockets: type[asyncio.Protocol] | None = None,
     ) -> None:
-        """ConfigError for a TCP address without a token. `open_paths` are there for those too who do not know it."""
+        """ConfigError for a TCP address without a token. `open_paths` are there for those too who do not know it.
+
+        `websockets`: the protocol of WebSockets, when routes of `further` take them.
+        """
         if isinstance(address, TcpAddress) and token is None:
             raise ConfigError(
                 f"{address} is reached over the network and needs a token: --control-token-file FILE", key="control"
@@ -46,7 +50,9 @@ class ControlServer:
         config = uvicorn.Config(
             guard,
             http=limited_protocol(limits),
-            ws="none",
+            ws="none" if websockets is None else websockets,
+            ws_max_size=limits.message_bytes,
+            ws_per_message_deflate=False,
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -105,16 +111,21 @@ _servers: dict[str, ControlServer] = {}
 """The servers of this process by address: VMs that name the same one share it. Each belongs to its event loop's thread."""
 
 
+def present(address: Address) -> ControlServer | None:
+    """The server at `address`, or None."""
+    return _servers.get(str(address))
+
+
 async def join(vm: SteeredVm, server: ControlServer) -> ControlServer:
     """Have `vm` served by `server`, or by the one that is at its address already."""
     key = str(server.address)
     at = await sockets.resolve(server.address) if isinstance(server.address, TcpAddress) else None
-    present = _servers.get(key)
-    if present is not None and present.loop is not asyncio.get_running_loop():
+    there = present(server.address)
+    if there is not None and there.loop is not asyncio.get_running_loop():
         raise ConfigError(f"cannot listen at {key}: VMs of another event loop are served there", key="control")
-    if present is not None:
-        present.hub.add(vm)
-        return present
+    if there is not None:
+        there.hub.add(vm)
+        return there
     server.listen(at)
     _servers[key] = server  # no await up to here: whoever comes next finds it
     server.hub.add(vm)
@@ -126,7 +137,7 @@ async def leave(vm: SteeredVm, server: ControlServer) -> None:
     """Have `vm` served no more; the last to leave closes the server."""
     server.hub.remove(vm)
     if not len(server.hub):
-        for key, present in tuple(_servers.items()):
-            if present is server:
+        for key, there in tuple(_servers.items()):
+            if there is server:
                 del _servers[key]
         await server.close()

@@ -42,7 +42,9 @@ def bearer(token: str = TOKEN) -> str:
 async def test_the_token_opens(tcp):
     assert (await get(tcp, Authorization=bearer())).status_code == 200
     assert (await get(tcp, Authorization=f"bearer   {TOKEN}")).status_code == 200
-    assert (await get(tcp, Cookie=f"a=b; avmm_token={TOKEN}")).status_code == 200
+    port = tcp.rpartition(":")[2]
+    assert (await get(tcp, Cookie=f"a=b; avmm_token_{port}={TOKEN}")).status_code == 200
+    assert (await get(tcp, Cookie=f"avmm_token_1{port}={TOKEN}")).status_code == 401, "another port's"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,84 @@
+"""The live stream's WebSocket: frames and the console's output one way, acknowledgements and what is typed the other."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from avmm_control.ui.live import Live
+from avmm_control.ui.page import Page
+
+MAX_MESSAGE = 4096
+"""Bytes of a message from a page."""
+GOING_AWAY, UNSUPPORTED, TOO_BIG = 1001, 1003, 1009
+"""Close codes (RFC 6455, section 7.4.1)."""
+_WORDS = {"shown", "first", "selected"}
+
+
+async def serve(socket: WebSocket, live: Live) -> None:
+    """One page, from its connection to its end or the VM's."""
+    known = socket.query_params.get("session") == live.session
+    place = socket.query_params.get("place", "")
+    await socket.accept()
+    page = live.join(int(place) if known and place.isascii() and place.isdigit() and len(place) < 19 else 0)
+    tasks = (asyncio.create_task(_receive(socket, live, page)), asyncio.create_task(_send(socket, page)))
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        live.leave(page)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+async def _send(socket: WebSocket, page: Page) -> None:
+    try:
+        while (message := await page.next()) is not None:
+            if isinstance(message, str):
+                await socket.send_text(message)
+            else:
+                await socket.send_bytes(message)
+        await socket.close(GOING_AWAY, "the VM is over")
+    except (WebSocketDisconnect, RuntimeError, OSError):
+        pass  # it is gone
+
+
+async def _receive(socket: WebSocket, live: Live, page: Page) -> None:
+    try:
+        while True:
+            message = await socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            text, data = message.get("text"), message.get("bytes")
+            if len(text or data or "") > MAX_MESSAGE:
+                await socket.close(TOO_BIG, f"a message has at most {MAX_MESSAGE} bytes")
+                return
+            if data:
+                live.vm.console.input(data)
+            elif text and not obey(text, page, len(live.vm.vcpus)):
+                await socket.close(UNSUPPORTED, "not a message of this stream")
+                return
+    except (WebSocketDisconnect, RuntimeError, OSError):
+        pass  # it is gone
+
+
+def obey(text: str, page: Page, vcpus: int) -> bool:
+    """Carry out a message of a page; False when it is none.
+
+    `{"shown": N}`: it has shown N messages in all. `{"first": I}`, `{"selected": I}`: the vCPUs that it shows.
+    """
+    try:
+        message = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(message, dict) or not message or not message.keys() <= _WORDS:
+        return False
+    if not all(type(value) is int for value in message.values()):
+        return False
+    first, selected = message.get("first", page.first), message.get("selected", page.selected)
+    if not (0 <= first < vcpus and 0 <= selected < vcpus):
+        return False
+    page.first, page.selected = first, selected
+    return "shown" not in message or page.shown(message["shown"])
