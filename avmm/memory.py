@@ -85,6 +85,22 @@ class GuestMemory:
         offset = address - slot.address
         slot.buffer[offset : offset + len(data)] = data
 
+    def discard(self, address: int, size: int) -> int:
+        """Give what is in [address, address + size) back to the host: it reads as zeros until it is written again. Any thread.
+
+        How many bytes that were: whole pages of the host's only. ValueError unless all is in one slot that is not read-only.
+        """
+        slot = self._slot(address, size)
+        if slot.read_only:
+            raise ValueError(f"guest memory at {address:#x} is read-only")
+        start = address - slot.address
+        end = (start + size) // mmap.PAGESIZE * mmap.PAGESIZE
+        start = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE
+        if start >= end:
+            return 0
+        slot.buffer.madvise(mmap.MADV_DONTNEED, start, end - start)
+        return end - start
+
     def _slot(self, address: int, size: int) -> MemorySlot:
         slot = self.find(address, size) if size >= 0 else None
         if slot is None:

@@ -14,7 +14,7 @@ from avmm.arch import (
 from avmm.bus import Bus, Region
 from avmm.clock import Clock, TimerHandle
 from avmm.command import Command, CommandFactory
-from avmm.config import parse_endpoint
+from avmm.config import parse_endpoint, parse_size
 from avmm.console import Console
 from avmm.devattr import AttributeGroup, AttributeGroups, AttributeValue, EventFilter, no_such_attribute, resolve
 from avmm.device import Device, DeviceFactory, DeviceOptions, Width
@@ -195,6 +195,7 @@ __all__ = [
     "event_index",
     "no_such_attribute",
     "parse_endpoint",
+    "parse_size",
     "remove_tracer",
     "resolve",
     "take_snapshot",

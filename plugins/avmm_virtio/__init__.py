@@ -1,5 +1,6 @@
 """Virtio devices over memory-mapped registers (OASIS virtio 1.2, 4.2)."""
 
+from avmm_virtio.balloon import VirtioBalloon
 from avmm_virtio.block.blockdev import Blockdev, BlockReceiver, BlockRequest, Operation
 from avmm_virtio.block.device import VirtioBlk
 from avmm_virtio.block.file import FileBlockdev
@@ -9,7 +10,7 @@ from avmm_virtio.chardev.base import Chardev, PortReceiver
 from avmm_virtio.console.device import VirtioConsole
 from avmm_virtio.console.options import create_console
 from avmm_virtio.console.port import Port
-from avmm_virtio.device import create_rng
+from avmm_virtio.device import create_balloon, create_rng
 from avmm_virtio.entropy import VirtioEntropy
 from avmm_virtio.legacy import LegacyVirtioMmio
 from avmm_virtio.mmio import VirtioMmio
@@ -43,6 +44,7 @@ __all__ = [
     "SplitQueue",
     "Switch",
     "SwitchPort",
+    "VirtioBalloon",
     "VirtioBlk",
     "VirtioConsole",
     "VirtioEntropy",
@@ -53,6 +55,7 @@ __all__ = [
     "VirtioVsock",
     "Virtqueue",
     "Wakeup",
+    "create_balloon",
     "create_blk",
     "create_console",
     "create_net",

@@ -13,6 +13,7 @@ PAGE = Path(__file__).parents[2] / "docs/figures.md"
 _DEVICES = {
     "testdev": {"kind": "virtio-console", "testdev": True},
     "net0": {"kind": "virtio-net", "net": "none"},
+    "balloon0": {"kind": "virtio-balloon"},
     "rng0": {"kind": "virtio-rng"},
     "flash0": {"kind": "cfi-flash"},
     "fw_cfg": {"kind": "fw-cfg"},
