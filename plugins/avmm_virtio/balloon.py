@@ -209,8 +209,6 @@ class VirtioBalloon(VirtioModel):
             return True
 
     def _next_work(self) -> tuple[Virtqueue, Chain, Iterator[Piece]] | None:
-        if not self.device.active:
-            return None
         for index in (INFLATE, DEFLATE, *REPORTING):
             queue = self.device.queues[index]
             chain = queue.pop()

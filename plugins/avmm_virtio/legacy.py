@@ -29,7 +29,8 @@ class LegacyVirtioMmio(VirtioTransport):
         queue.split.event_index = bool(self.features & F_EVENT_IDX)
         queue.split.indirect = bool(self.features & F_INDIRECT_DESC)
 
-    def _may_serve(self) -> bool:
+    @property
+    def may_serve(self) -> bool:
         return not self._status & Status.NEEDS_RESET
 
     def _set_status(self, value: int) -> None:

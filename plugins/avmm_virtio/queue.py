@@ -91,6 +91,7 @@ class SplitQueue:
         self._avail, self._avail_at, _ = self._resolve("an available ring", self.available, 4 + 2 * size + events)
         self._used, self._used_at, _ = self._resolve("a used ring", self.used, 4 + 8 * size + events, write=True)
         self._mask = size - 1
+        _U16.pack_into(self._used, self._used_at, 0)  # flags: notifications are wanted (2.7.10)
         self.ready = True
 
     def pop(self) -> Chain | None:

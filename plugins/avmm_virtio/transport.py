@@ -72,6 +72,11 @@ class VirtioTransport(Device):
         """True from DRIVER_OK on, until a reset or a broken rule."""
         return self._status & (Status.DRIVER_OK | Status.NEEDS_RESET) == Status.DRIVER_OK
 
+    @property
+    def may_serve(self) -> bool:
+        """True while the device may use buffers (2.1.2)."""
+        return self.active
+
     def config_changed(self) -> None:
         """The model has changed its configuration: a new generation, and an interrupt for the driver (2.3, 2.4.1)."""
         self.generation = self.generation + 1 & _MASK
@@ -124,7 +129,7 @@ class VirtioTransport(Device):
 
     def _serve_all(self) -> None:
         for queue in self.queues:
-            if queue.ready and self._may_serve():
+            if queue.ready and self.may_serve:
                 self.model.notify(queue)
                 queue.signal()
 
@@ -245,13 +250,9 @@ class VirtioTransport(Device):
             return
         queue = self.queues[number]
         queue.stats.notifications += 1
-        if queue.split.ready and self._may_serve():
+        if queue.split.ready and self.may_serve:
             self.model.notify(queue)
             queue.signal()
-
-    def _may_serve(self) -> bool:
-        """True while the device may use buffers (2.1.2)."""
-        return self.active
 
     def _activate(self) -> None:
         self.model.activate()

@@ -42,6 +42,10 @@ class QueueHost(Protocol):
     def broken(self, detail: str) -> None:
         """The driver broke a rule."""
 
+    @property
+    def may_serve(self) -> bool:
+        """False while no buffer may be used: before DRIVER_OK (2.1.2)."""
+
     def used_buffer(self) -> None:
         """Interrupt the driver."""
 
@@ -69,6 +73,8 @@ class Virtqueue:
 
     def pop(self) -> Chain | None:
         """Take the next available chain, or None: then the driver will notify of the next one."""
+        if not self._host.may_serve:
+            return None  # all queues are looked at when that changes
         try:
             chain = self.split.pop()
         except (QueueError, ValueError) as error:  # ValueError: the memory behind a ring was taken out

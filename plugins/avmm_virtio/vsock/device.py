@@ -172,7 +172,7 @@ class VirtioVsock(VirtioModel):
         packets: list[tuple[Header, bytes]] = []
         size = 0
         with self.device.lock:
-            count = min(_BATCH_PACKETS, _RESETS - len(self._resets)) if self.device.active else 0
+            count = min(_BATCH_PACKETS, _RESETS - len(self._resets))
             for _ in range(count):
                 chain = queue.pop() if size < _BATCH_BYTES else None
                 if chain is None:
@@ -225,7 +225,7 @@ class VirtioVsock(VirtioModel):
         queue = self.device.queues[RECEIVE]
         with self.device.lock:
             for _ in range(_BATCH_PACKETS):
-                chain = queue.pop() if self._something_to_send() and self.device.active else None
+                chain = queue.pop() if self._something_to_send() else None
                 if chain is None:
                     break
                 room = chain.writable_bytes - HEADER
