@@ -12,14 +12,13 @@ from avmm.plugin import (
     ConfigError,
     DevicePlace,
     LineView,
-    LoadError,
     MemorySlot,
     Vcpu,
     VmServices,
 )
 from avmm_arm64 import views
 from avmm_arm64.attributes import TimerAttributes, VcpuAttributes
-from avmm_arm64.boot import place_at_start, place_at_top
+from avmm_arm64.boot import place_at_top, place_for_firmware
 from avmm_arm64.fdt import Board, build_fdt
 from avmm_arm64.gic import Gic, GicV2
 from avmm_arm64.gic.gicv2 import MAX_VCPUS as MAX_VCPUS_GICV2
@@ -161,9 +160,7 @@ class Arm64(Arch):
             tree = place_at_top(self._vm.memory, ram, image, lambda initrd: build_fdt(board, image.command_line, initrd))
             self._vcpus[0].start_at(image.entry, tree)
         else:
-            if self._vm.memory.find(FLASH_BASE, 4) is None:
-                raise LoadError(f"no flash at {FLASH_BASE:#x}, where firmware starts: give it one, or leave it the usual devices")
-            place_at_start(self._vm.memory, RAM_BASE, build_fdt(board, image.command_line, None))
+            place_for_firmware(self._vm.memory, RAM_BASE, build_fdt(board, image.command_line, None))
             self._vcpus[0].start_at(FLASH_BASE, 0)
         self._vm.vcpus[0].power_on()
 

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from avmm.plugin import BootImage, GuestMemory, LoadError
+from avmm_arm64.layout import FLASH_BASE
 
 _PAGE = 4096
 _MAX_FDT = 2 << 20
 """The device tree is 8-byte aligned and no larger than 2 MiB."""
 
+_ELF = b"\x7fELF"
 _FIRMWARE_FDT = 1 << 20
 """What firmware leaves alone at the start of memory for the device tree, on QEMU's `virt` too."""
 
@@ -53,8 +55,15 @@ def place_at_top(memory: GuestMemory, ram: tuple[int, int], image: BootImage, bu
     return fdt_address
 
 
-def place_at_start(memory: GuestMemory, ram_base: int, tree: bytes) -> None:
-    """Put the device tree where firmware looks for it: at the start of memory. LoadError when it is too large."""
+def place_for_firmware(memory: GuestMemory, ram_base: int, tree: bytes) -> None:
+    """Put the device tree where firmware looks for it: at the start of memory.
+
+    LoadError when it is too large, or when what lies in flash cannot be started.
+    """
+    if memory.find(FLASH_BASE, len(_ELF)) is None:
+        raise LoadError(f"no flash at {FLASH_BASE:#x}, where firmware starts: give it one, or leave it the usual devices")
+    if memory.read(FLASH_BASE, len(_ELF)) == _ELF:
+        raise LoadError("the firmware is an ELF file, not the flat image that flash has to hold")
     if len(tree) > _FIRMWARE_FDT:
         raise LoadError(f"the device tree has {len(tree)} bytes; firmware has room for {_FIRMWARE_FDT}")
     if memory.find(ram_base, len(tree)) is None:

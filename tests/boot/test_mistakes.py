@@ -107,6 +107,7 @@ def test_a_device_tree_that_grows_too_large(run: Run, tmp_path: Path) -> None:
         (("--firmware", "none"), "none: No such file or directory"),
         (("--firmware", "."), ".: is not a regular file"),
         (("--firmware", "empty"), "empty: is empty"),
+        (("--firmware", "elf"), "the firmware is an ELF file, not the flat image that flash has to hold"),
         (("--firmware", "large"), "large: has 0x4000001 bytes, more than the flash's 0x4000000"),
         (("--firmware", "code", "--nvram", "large"), "large: has 0x4000001 bytes, more than the flash's 0x4000000"),
         (("--firmware", "code", "--nvram", "no/vars"), "no/vars: No such file or directory"),
@@ -117,6 +118,7 @@ def test_a_device_tree_that_grows_too_large(run: Run, tmp_path: Path) -> None:
 )
 def test_firmware_that_cannot_be(run: Run, tmp_path: Path, arguments: tuple[str, ...], line: str) -> None:
     (tmp_path / "code").write_bytes(b"code")
+    (tmp_path / "elf").write_bytes(elf(183))
     (tmp_path / "empty").touch()
     large(tmp_path / "large")
     os.truncate(tmp_path / "large", (64 << 20) + 1)

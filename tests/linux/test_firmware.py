@@ -89,6 +89,16 @@ async def test_uefi_comes_to_its_shell_and_keeps_its_variables(tmp_path: Path) -
             assert await guest.ended() == 0
 
 
+async def test_uefi_has_a_boot_manager() -> None:
+    async with running("--firmware", firmware(UEFI), "--memory", "512M") as guest:
+        await guest.expect("to skip")
+        assert guest.process.stdin is not None
+        guest.process.stdin.write(b"\x1b")
+        await guest.expect(r"Shell> ")
+        guest.process.stdin.write(b"exit\r")
+        await guest.expect("Boot Maintenance Manager")
+
+
 async def test_uefi_starts_the_kernel_it_is_given(linux: Linux) -> None:
     async with linux.boot("--firmware", firmware(UEFI), "--smp", "2", append=_RUN) as guest:
         assert await guest.ended() == 0
