@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
+import struct
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -58,6 +61,33 @@ async def test_u_boot_starts_the_kernel_it_is_given(linux: Linux) -> None:
     assert re.search(r"^U-Boot \d{4}\.", guest.text, re.MULTILINE)
     assert "Starting kernel ..." in guest.text
     assert f"{linux.release}\n2\ndevicetree\nfdt\nflash@0\nfw-cfg@9020000\n" in guest.text
+    assert not TROUBLE.search(guest.text)
+
+
+def bootable_disk(folder: Path, linux: Linux, append: str) -> Path:
+    """A disk with one partition of ext4, from which U-Boot starts `linux`."""
+    files, image = folder / "files", folder / "disk.img"
+    (files / "extlinux").mkdir(parents=True)
+    (files / "extlinux/extlinux.conf").write_text(f"label debian\nkernel /vmlinuz\ninitrd /initrd.gz\nappend {append}\n")
+    shutil.copy(linux.kernel, files / "vmlinuz")
+    shutil.copy(linux.initrd, files / "initrd.gz")
+    with image.open("wb") as disk:
+        disk.truncate(64 << 20)
+        disk.seek(446)  # the first entry of the partition table: bootable, Linux, from 1 MiB to the end
+        disk.write(struct.pack("<B3sB3sII", 0x80, b"", 0x83, b"", 2048, 63 * 2048))
+        disk.seek(510)
+        disk.write(b"\x55\xaa")
+    subprocess.run(["mkfs.ext4", "-q", "-E", "offset=1048576", "-d", files, image, "63M"], check=True, timeout=60)
+    return image
+
+
+@pytest.mark.skipif(shutil.which("mkfs.ext4") is None, reason="mkfs.ext4 is missing (Debian: apt-get install e2fsprogs)")
+async def test_u_boot_starts_the_kernel_on_a_disk(linux: Linux, tmp_path: Path) -> None:
+    disk = bootable_disk(tmp_path, linux, 'console=ttyAMA0 run="uname -r; cat /sys/block/vda/size"')
+    async with running("--firmware", firmware(U_BOOT), "--disk", str(disk), "--memory", "512M") as guest:
+        assert await guest.ended() == 0
+    assert "Retrieving file: /vmlinuz" in guest.text
+    assert f"{linux.release}\n131072\nrun: exit status 0\n" in guest.text
     assert not TROUBLE.search(guest.text)
 
 
