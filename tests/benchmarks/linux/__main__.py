@@ -8,14 +8,16 @@ import sys
 from collections.abc import Callable
 
 from avmm.errors import FetchError
-from tests.benchmarks.linux import boot, compute, network, resting
+from tests.benchmarks.linux import boot, compute, disk, network, resting, tasks
 from tests.benchmarks.linux.guest import Guest, debian
-from tests.benchmarks.linux.machines import QEMU
+from tests.benchmarks.linux.machines import QEMU, compile_sources
 from tests.benchmarks.table import Row, render
 
 PARTS: dict[str, Callable[[Guest, int], list[Row]]] = {
     "boot": boot.run,
     "compute": compute.run,
+    "tasks": tasks.run,
+    "disk": disk.run,
     "network": network.run,
     "resting": resting.run,
 }
@@ -33,6 +35,7 @@ def main() -> int:
     if shutil.which(QEMU) is None:
         print(f"bench-linux: {QEMU} is missing, and a ratio takes two (Debian: apt-get install qemu-system-arm)", file=sys.stderr)
         return 2
+    compile_sources()
     rows: list[Row] = []
     try:
         with debian() as guest:

@@ -16,7 +16,7 @@ from avmm.fetch.places import default_cache
 from tests.linux.programs import build, initrd_with
 
 SCRIPTS = Path(__file__).parent / "scripts"
-PROGRAMS = ("work", "net")
+PROGRAMS = ("work", "net", "diskio")
 
 
 @dataclass(frozen=True, slots=True)
