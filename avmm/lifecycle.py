@@ -48,6 +48,11 @@ class Lifecycle:
 
         return unwatch
 
+    def require(self, state: State) -> None:
+        """LifecycleError in any other state: one that a move could start from, but not this one's."""
+        if self.state is not state:
+            raise LifecycleError(f"the VM is {self.state.value}, not {state.value}")
+
     def move(self, to: State) -> None:
         """Go to state `to`; LifecycleError when that may not follow the present one."""
         if to not in LEGAL[self.state]:

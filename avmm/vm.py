@@ -199,6 +199,7 @@ class Vm:
 
     async def start(self) -> None:
         """Load the guest and let it run. LoadError, ConfigError or LifecycleError when it cannot."""
+        self.lifecycle.require(State.INIT)
         self.arch.check()
         self._boot()
         self.lifecycle.move(State.RUNNING)
@@ -333,6 +334,7 @@ class Vm:
 
     async def pause(self) -> None:
         """Quiesce: every vCPU outside the guest, every device at rest. LifecycleError unless it runs."""
+        self.lifecycle.require(State.RUNNING)
         self.lifecycle.move(State.PAUSED)
         await self.halt_guest()
         for region in self.bus:
@@ -341,6 +343,7 @@ class Vm:
 
     async def resume(self) -> None:
         """Go on after `pause()`. LifecycleError unless it is paused."""
+        self.lifecycle.require(State.PAUSED)
         self.lifecycle.move(State.RUNNING)
         for region in self.bus:
             if not region.quarantined:

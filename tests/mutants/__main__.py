@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tests.mutants.mutants import MUTANTS, ROOT, Mutant
 
-COPIED = ("avmm", "plugins", "tests", "pyproject.toml")
+COPIED = ("avmm", "arch", "plugins", "tests", "pyproject.toml")
 TIMEOUT_S = 60
 """A mutant may hang the tests in a way that none of their own watchdogs sees: that is noticed too."""
 MEMORY_BYTES = 2 << 30

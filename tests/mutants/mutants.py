@@ -11,7 +11,8 @@ DEKKER, TABLE, KICKS = RULES + "test_dekker.py", RULES + "test_table.py", RULES 
 WAIT, SLEEP, POWER = RULES + "test_wait.py", RULES + "test_sleep.py", RULES + "test_power.py"
 REQUESTS, POSTED, MODE = RULES + "test_requests.py", RULES + "test_posted.py", RULES + "test_mode.py"
 CANCELLATION, FAILURE = RULES + "test_cancellation.py", RULES + "test_failure.py"
-CORE = "tests/unit/core/"
+CORE, ARM, FUZZ = "tests/unit/core/", "tests/unit/arm64/", "tests/fuzz/test_machine.py"
+ARM64 = "arch/avmm_arm64/"
 MEASURED, ROM = CORE + "test_measured.py", CORE + "test_rom.py"
 FLASHED, FW_CFGS = "tests/unit/firmware/test_flash.py", "tests/unit/firmware/test_fw_cfg.py"
 
@@ -507,6 +508,41 @@ MUTANTS = [
         "                pass",
         (BLK + "test_image.py",),
     ),
+    # The arm64 machine.
+    Mutant(
+        "an SGI tells nobody",
+        ARM64 + "gic/gicv3.py",
+        "        bank.latch |= bit\n        redistributor.interface.update()\n",
+        "        bank.latch |= bit\n",
+        (FUZZ,),
+    ),
+    Mutant(
+        "a fast interrupt kicks nobody",
+        ARM64 + "vcpu.py",
+        "        elif irq or fiq:\n",
+        "        elif irq:\n",
+        (ARM + "test_arch.py",),
+    ),
+    Mutant(
+        "a fast interrupt is not taken back",
+        ARM64 + "vcpu.py",
+        "        if told is None or fiq is not told[1]:\n",
+        "        if fiq:\n",
+        (ARM + "test_arch.py",),
+    ),
+    Mutant("a halt in a trap is no halt", VCPU, "                exit_ = HALTED\n", "                pass\n", (SLEEP,)),
+    Mutant(
+        "CPU_SUSPEND returns at once", ARM64 + "psci.py", "        caller.suspend()\n", "        pass\n", (ARM + "test_psci.py",)
+    ),
+    Mutant(
+        "EL0 needs the same to read as to write",
+        ARM64 + "pmu_registers.py",
+        "pmu.userenr & (read if is_read else write)",
+        "pmu.userenr & (read | write)",
+        (ARM + "test_pmu_registers.py",),
+    ),
+    Mutant("any VM can be resumed", VM, "        self.lifecycle.require(State.PAUSED)\n", "", (CORE + "test_lifecycle.py", FUZZ)),
+    Mutant("a paused VM can be started", VM, "        self.lifecycle.require(State.INIT)\n", "", (CORE + "test_lifecycle.py",)),
     # The engine.
     Mutant(
         "kicks are not sticky",

@@ -120,6 +120,27 @@ async def test_a_vm_paused_across_its_reset_stays_paused():
         await vm.until(lambda: vm.guest().entries > entries)
 
 
+async def test_what_a_state_forbids_changes_nothing():
+    from avmm.plugin import SystemEvent
+
+    async with ScriptedVm([Spin()]) as vm:
+        for refused in (vm.resume, vm.pause):
+            with pytest.raises(LifecycleError, match="the VM is init"):
+                await refused()
+        assert vm.state() == "init"
+        await vm.start()
+        await vm.pause()
+        for refused in (vm.start, vm.pause):
+            with pytest.raises(LifecycleError, match="the VM is paused"):
+                await refused()
+        assert vm.toy.boots == 1, "nothing was booted anew"
+        vm.system_event(SystemEvent.RESET)
+        await vm.until(lambda: vm.state() == "reset" or vm.toy.boots == 2)
+        await vm.until(lambda: vm.state() == "paused")
+        await vm.resume()
+        assert vm.state() == "running"
+
+
 async def test_the_first_event_says_why(slot):
     from avmm.plugin import SystemEvent
 
