@@ -37,11 +37,16 @@ def live_sockets() -> list[Path]:
                 continue
             if answers(path):
                 live.append(path)
-            else:
+            elif not _is_starting(path):
                 path.unlink()
         except FileNotFoundError:  # its VM ended meanwhile
             continue
     return live
+
+
+def _is_starting(path: Path) -> bool:
+    """True when the process that the socket is named after is there: it may be about to listen."""
+    return Path("/proc", path.stem.rpartition("-")[2] or "-").exists()
 
 
 async def find_all() -> list[Found]:

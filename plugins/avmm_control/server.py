@@ -44,7 +44,7 @@ class ControlServer:
             raise ConfigError(
                 f"{address} is reached over the network and needs a token: --control-token-file FILE", key="control"
             )
-        self.address, self.hub = address, Hub()
+        self.address, self.hub, self.token = address, Hub(), token
         host = address.host or "localhost" if isinstance(address, TcpAddress) else None
         guard = Guard(create_app(self.hub, further), limits, token=token, host=host, is_open=open_paths.__contains__)
         config = uvicorn.Config(
@@ -64,6 +64,7 @@ class ControlServer:
         config.load()
         self._server = uvicorn.Server(config)
         self._server.lifespan = config.lifespan_class(config)
+        self._server.servers = []
         self._listener: socket.socket | None = None
         self._inode = 0
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -124,12 +125,18 @@ async def join(vm: SteeredVm, server: ControlServer) -> ControlServer:
     if there is not None and there.loop is not asyncio.get_running_loop():
         raise ConfigError(f"cannot listen at {key}: VMs of another event loop are served there", key="control")
     if there is not None:
+        if there.token != server.token:
+            raise ConfigError(f"cannot listen at {key}: VMs are served there to those who know another token", key="control")
         there.hub.add(vm)
         return there
     server.listen(at)
     _servers[key] = server  # no await up to here: whoever comes next finds it
     server.hub.add(vm)
-    await server.open()
+    try:
+        await server.open()
+    except BaseException:
+        await leave(vm, server)  # nobody else will, of what was never seen to start
+        raise
     return server
 
 

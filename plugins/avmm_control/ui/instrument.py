@@ -39,10 +39,12 @@ class UiInstrument:
         except ImportError as error:
             raise ConfigError(f"needs {error.name}: pip install 'avmm[ui]'", key="ui") from None
         given = read_token(self._token_file)
-        if isinstance(present := server.present(self._address), server.ControlServer) and not isinstance(present, UiServer):
+        present = server.present(self._address)
+        if present is not None and not isinstance(present, UiServer):
             raise ConfigError(f"the control API without the page is at {self._address}: --ui serves both", key="ui")
+        token = given or (present and present.token) or secrets.token_urlsafe(TOKEN_BYTES)
         try:
-            joined = await server.join(vm, UiServer(self._address, given or secrets.token_urlsafe(TOKEN_BYTES)))
+            joined = await server.join(vm, UiServer(self._address, token))
         except ConfigError as error:
             raise ConfigError(error.message, key="ui") from None
         assert isinstance(joined, UiServer)

@@ -24,7 +24,6 @@ class UiServer(ControlServer):
     """Serves the page and the API at one address, to those who know the token."""
 
     def __init__(self, address: TcpAddress, token: str) -> None:
-        self.token = token
         self._site = Site()
         self._lives: dict[str, Live] = {}
         # The page and its files hold no secret, and nobody has a cookie before the page is there to ask for one.
@@ -50,6 +49,7 @@ class UiServer(ControlServer):
 
     async def _login(self, request: Request) -> Response:
         """Give whoever knows the token, as the guard has seen, a cookie with it that no script can read."""
+        assert self.token is not None
         response = Response(status_code=204, headers={"Cache-Control": "no-store"})
         response.set_cookie(cookie_name(request.headers), self.token, httponly=True, samesite="strict")
         return response

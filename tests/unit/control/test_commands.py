@@ -58,12 +58,13 @@ async def test_ps_without_any_vm(avmm):
 
 
 async def test_sockets_of_processes_that_are_gone_are_taken_away(vm, avmm):
-    stale = runtime_directory() / "gone-1.sock"
-    with socket.socket(socket.AF_UNIX) as gone:
-        gone.bind(str(stale))
+    starting = f"early-{os.getpid()}.sock"
+    for name in ("gone-99999999.sock", "gone.sock", starting):
+        with socket.socket(socket.AF_UNIX) as gone:
+            gone.bind(str(runtime_directory() / name))
     (runtime_directory() / "file.sock").write_text("not a socket")
     assert len((await avmm("ps"))[1].splitlines()) == 2
-    assert sorted(path.name for path in runtime_directory().iterdir()) == ["file.sock", f"web-{os.getpid()}.sock"]
+    assert sorted(path.name for path in runtime_directory().iterdir()) == [starting, "file.sock", f"web-{os.getpid()}.sock"]
 
 
 @pytest.mark.parametrize("by", ["name", "pid", "path", "path and name"])

@@ -78,6 +78,12 @@ async def test_vms_of_one_loop_share_an_address(tmp_path):
     assert not path.exists()
 
 
+async def test_vms_of_one_address_share_its_token(tmp_path, monkeypatch):
+    async with ScriptedVm([Spin()], instruments=[create_instrument("localhost:0")]):
+        monkeypatch.setenv(VARIABLE, "y" * 16)
+        assert "to those who know another token" in await refused("localhost:0")
+
+
 async def test_vms_of_another_loop_do_not(tmp_path):
     path = tmp_path / "loop.sock"
     said = []
