@@ -104,6 +104,12 @@ class DeviceContract:
             device.reset()
             device.reset()
 
+    def test_closed_it_gives_all_back_whether_it_was_used_or_not(self, options: DeviceOptions) -> None:
+        self.make_device(options).close()
+        device = self.make_device(options)
+        self._misuse(device, options, 100)
+        device.close()
+
     @pytest.mark.asyncio
     async def test_it_can_be_quiesced_at_any_time(self, options: DeviceOptions) -> None:
         device = self.make_device(options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ toy = toy:ToyEngine
 [avmm.devices]
 toy-uart = toy:ToyUart
 """
+_SLOW = re.compile(r"^Executing <.*> took [0-9.]+ seconds\n", re.MULTILINE)
+"""What asyncio says in Python's development mode of a machine that has much else to do."""
 PATIENCE_S = 60
 """After this a command is taken to hang. Nothing waits for it to pass."""
 
@@ -40,7 +43,7 @@ class Avmm:
         return [sys.executable, "-m", "avmm.cli", *arguments]
 
     def __call__(self, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+        done = subprocess.run(
             self.argv(*arguments),
             input=typed,
             capture_output=True,
@@ -50,6 +53,8 @@ class Avmm:
             timeout=PATIENCE_S,
             check=False,
         )
+        done.stderr = _SLOW.sub("", done.stderr)
+        return done
 
     def start(self, *arguments: str, **pipes: int | None) -> subprocess.Popen[bytes]:
         return subprocess.Popen(self.argv(*arguments), cwd=self.folder, env=self.environment, **pipes)  # type: ignore[call-overload,no-any-return]
