@@ -35,7 +35,7 @@ class LegacyVirtioMmio(VirtioTransport):
 
     def _set_status(self, value: int) -> None:
         new = value & ~self._status & ~Status.FEATURES_OK
-        self._status = value & ~Status.FEATURES_OK & ~Status.NEEDS_RESET | self._status & Status.NEEDS_RESET
+        self._status = int(value & ~Status.FEATURES_OK & ~Status.NEEDS_RESET | self._status & Status.NEEDS_RESET)
         if new & Status.DRIVER_OK and self.active:
             self._activate()
 

@@ -32,7 +32,7 @@ class VirtioMmio(VirtioTransport):
         if new & Status.DRIVER_OK and not after & Status.FEATURES_OK:
             self.broken("DRIVER_OK without FEATURES_OK")
             return
-        self._status = after
+        self._status = int(after)
         if new & Status.DRIVER_OK and self.active:
             self._activate()
 

@@ -15,6 +15,12 @@ from avmm_virtio.wakeup import Wakeup
 
 _MASK = 0xFFFF_FFFF
 _BY_OFFSET = {int(register): register for register in Register}
+# Plain integers for what every request goes through: an operation on a flag looks its result up among the flags' members.
+_QUEUE_NOTIFY, _INTERRUPT_STATUS = int(Register.QUEUE_NOTIFY), int(Register.INTERRUPT_STATUS)
+_INTERRUPT_ACK, _WORD = int(Register.INTERRUPT_ACK), int(Width.W32)
+_USED_BUFFER, _CONFIG_CHANGE = int(Interrupt.USED_BUFFER), int(Interrupt.CONFIG_CHANGE)
+_DRIVER_OK = int(Status.DRIVER_OK)
+_ACTIVE_MASK = int(Status.DRIVER_OK | Status.NEEDS_RESET)
 _ERRORS = Figure("virtio_errors", FigureKind.COUNTER, "Rules of virtio that a driver broke; each stops the device.")
 _HELP: Final = {
     "notifications": (FigureKind.COUNTER, "Times a driver notified a virtio device of available buffers."),
@@ -70,7 +76,7 @@ class VirtioTransport(Device):
     @property
     def active(self) -> bool:
         """True from DRIVER_OK on, until a reset or a broken rule."""
-        return self._status & (Status.DRIVER_OK | Status.NEEDS_RESET) == Status.DRIVER_OK
+        return self._status & _ACTIVE_MASK == _DRIVER_OK
 
     @property
     def may_serve(self) -> bool:
@@ -81,29 +87,29 @@ class VirtioTransport(Device):
         """The model has changed its configuration: a new generation, and an interrupt for the driver (2.3, 2.4.1)."""
         self.generation = self.generation + 1 & _MASK
         if self._status & Status.DRIVER_OK:
-            self._raise(Interrupt.CONFIG_CHANGE)
+            self._raise(_CONFIG_CHANGE)
 
     def broken(self, detail: str) -> None:
         """The driver broke a rule: stop until it resets the device, which it is told of with an interrupt (2.1.2)."""
         self.errors += 1
         self._guest_fault("virtio", f"{self.name}: {detail}")
         if not self._status & Status.NEEDS_RESET:
-            self._status |= Status.NEEDS_RESET
+            self._status |= int(Status.NEEDS_RESET)
             for queue in (*self.queues, self._missing):
                 queue.reset()
             self.model.reset()
             if self._status & Status.DRIVER_OK:
-                self._raise(Interrupt.CONFIG_CHANGE)
+                self._raise(_CONFIG_CHANGE)
 
     def used_buffer(self) -> None:
         """Interrupt the driver for used buffers. Called by queues."""
-        self._raise(Interrupt.USED_BUFFER)
+        self._raise(_USED_BUFFER)
 
     def serve_later(self) -> None:
         """Look at all queues once more, from the event loop: more may be there than one notification is good for."""
         self._later.set()
 
-    def _raise(self, what: Interrupt) -> None:
+    def _raise(self, what: int) -> None:
         self._interrupt |= what
         if self._irq is not None:
             self._irq.set_level(True)
@@ -156,6 +162,8 @@ class VirtioTransport(Device):
     # Registers.
 
     def read(self, offset: int, width: Width) -> int:
+        if offset == _INTERRUPT_STATUS and width == _WORD:
+            return self._interrupt
         if offset >= CONFIG:
             return int.from_bytes(self.model.config[offset - CONFIG : offset - CONFIG + width], "little")
         register = _BY_OFFSET.get(offset)
@@ -163,8 +171,10 @@ class VirtioTransport(Device):
         return 0 if register is None or width != Width.W32 else self._read(register) & _MASK
 
     def write(self, offset: int, width: Width, value: int) -> None:
-        if offset == Register.QUEUE_NOTIFY and width == Width.W32:
+        if offset == _QUEUE_NOTIFY and width == _WORD:
             self._notify(value)
+        elif offset == _INTERRUPT_ACK and width == _WORD:
+            self._acknowledge(value)
         elif offset >= CONFIG:
             self.model.write_config(offset - CONFIG, value.to_bytes(width, "little"))
         elif (register := _BY_OFFSET.get(offset)) is not None and width == Width.W32:
@@ -194,8 +204,6 @@ class VirtioTransport(Device):
             case Register.QUEUE_NUM_MAX:
                 queue = self._queue()
                 return 0 if queue is self._missing else queue.split.maximum
-            case Register.INTERRUPT_STATUS:
-                return self._interrupt
             case Register.STATUS:
                 return self._status
             case _:
@@ -214,10 +222,6 @@ class VirtioTransport(Device):
             case Register.QUEUE_NUM:
                 if not self._queue().ready:
                     self._queue().split.size = value
-            case Register.INTERRUPT_ACK:
-                self._interrupt &= ~value
-                if self._irq is not None:
-                    self._irq.set_level(bool(self._interrupt))
             case Register.STATUS:
                 if value & 0xFF == 0:
                     self.reset()
@@ -225,6 +229,12 @@ class VirtioTransport(Device):
                     self._set_status(value & 0xFF)
             case _:
                 self._write_own(register, value)
+
+    def _acknowledge(self, value: int) -> None:
+        """InterruptACK (4.2.2)."""
+        self._interrupt &= ~value
+        if self._irq is not None:
+            self._irq.set_level(bool(self._interrupt))
 
     def _select_features(self, value: int) -> None:
         """DriverFeatures: what the driver takes of the 32 features it has selected, until FEATURES_OK (3.1.1)."""
