@@ -225,7 +225,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 _ADDRESSES = st.one_of(st.integers(RAM, RAM + 64), st.sampled_from([0, ROM, RAM + RAM_SIZE - 8]), st.integers(0, 2**64 - 1))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(
     st.lists(
         st.one_of(
