@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 import structlog
 import uvloop
 
-from tests.benchmarks import exits, guests, interrupts, metrics, pmu, requests, trace
+from tests.benchmarks import exits, guests, interrupts, metrics, page, pmu, requests, trace
 from tests.benchmarks.table import Row, render
 
 ON_UVLOOP: list[Callable[[], Coroutine[None, None, list[Row]]]] = [
@@ -38,6 +38,7 @@ def main() -> int:
     rows += guests.run()
     rows += pmu.run()
     rows += interrupts.run()
+    rows += page.run()
     print(render(rows))
     return int(any(row.met is False for row in rows))
 

@@ -16,7 +16,7 @@ def main() -> None:
     """A guest with four vCPUs, after some seconds."""
     with sync_playwright() as playwright, Machine(lambda ui: ticking(4, ui)) as machine:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1120, "height": 700})
+        page = browser.new_page(viewport={"width": 1060, "height": 600})
         page.goto(machine.ui.url)
         page.locator("#window").select_option("0.5")
         expect(page.locator("#terminal .xterm-rows")).to_contain_text("[10.", timeout=60_000)

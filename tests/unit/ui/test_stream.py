@@ -207,6 +207,20 @@ async def test_output_piles_up_for_no_page():
         log.close()
 
 
+async def test_the_last_word_comes_behind_all_of_the_output():
+    async with ScriptedVm([Spin()]) as vm:
+        log = ConsoleLog(vm)
+        page = Page(log)
+        vm.console.write(b"y" * (2 * PIECE + 5))
+        page.end("the end")
+        messages = []
+        while (message := await page.next()) is not None:
+            messages.append(message)
+        assert [len(message) - 8 for message in messages[:-1]] == [PIECE, PIECE, 5]
+        assert messages[-1] == "the end"
+        log.close()
+
+
 async def test_a_frame_that_waits_is_replaced():
     async with ScriptedVm([Spin()]) as vm:
         page = Page(ConsoleLog(vm))

@@ -6,7 +6,8 @@ export const STATES = ["outside", "waiting", "guest", "halted", "off", "paused"]
 const OUTSIDE = 0, GUEST = 2, HALTED = 3, COUNT = STATES.length;
 export const HEIGHTS = [0.72, 0.42, 1, 0.14, 0.07, 0.28]; // so that nothing is told by colour alone
 const ORDER = [2, 0, 1, 5, 3, 4]; // from the ground up
-const FAINTEST = 0.22, CLEAR_GAP = 9; // how opaque an arrow is, and from how many pixels on it is wholly so
+const FAINTEST = [0.2, 0.22, 0.6, 0.5]; // how opaque an arrow among many is, by action
+const CLEAR_GAP = 9; // from how many pixels on it is wholly so
 const STUB = 13;
 const AHEAD = 8; // columns in front of the newest that are kept clear
 
@@ -130,7 +131,7 @@ export class Strip {
     const gap = Math.abs(column - (this.lastArrow.get("") ?? -99)) / this.scale;
     this.lastArrow.set(kind, column).set("", column);
     const context = this.arrows.getContext("2d");
-    context.globalAlpha = Math.max(FAINTEST, Math.min(1, gap / CLEAR_GAP));
+    context.globalAlpha = Math.max(FAINTEST[action], Math.min(1, gap / CLEAR_GAP));
     const x = column % this.size;
     for (const at of [x, x - this.size, x + this.size]) {
       if (at > -AHEAD && at < this.size + AHEAD) drawArrow(context, at + 0.5, ...this.ends(source, target), action, this.colours, this.scale);
