@@ -27,7 +27,7 @@ CNTVCT_EL0: Encoding = (3, 3, 14, 0, 2)
 
 _ID_AA64PFR0_GICV3 = 1 << 24
 """EL0 and EL1 are AArch64 only, no EL2, no EL3, GIC system registers (version 3.0)."""
-_ID_AA64PFR0: dict[str, int] = {
+ID_AA64PFR0: dict[str, int] = {
     "cortex-a57": _ID_AA64PFR0_GICV3 | 0x11,
     "cortex-a72": _ID_AA64PFR0_GICV3 | 0x11,
     # Half-precision floating point (FP, AdvSIMD = 1); no SVE.
@@ -38,7 +38,7 @@ _ID_AA64DFR0_NO_PMU = 0x1030_5006
 PMU_IDENTITY = {"cortex-a57": 0x4101, "cortex-a72": 0x4102, "max": 0x4100}
 """PMCR_EL0.IMP and IDCODE."""
 
-CPU_MODELS = tuple(_ID_AA64PFR0)
+CPU_MODELS = tuple(ID_AA64PFR0)
 
 ABSENT: dict[str, Encoding] = {
     **{f"ICC_AP0R{n}_EL1": (3, 0, 12, 8, 4 + n) for n in (1, 2, 3)},
@@ -135,7 +135,7 @@ def system_registers(vcpu: Owner, cpu: str, gic: Gic | GicV2, lock: DeviceLock) 
     table = _Table(lock, vcpu.exits_by_reason)
     table.constant("MPIDR_EL1", (3, 0, 0, 0, 5), vcpu.mpidr)
     gicv3 = isinstance(gic, Gic)
-    table.constant("ID_AA64PFR0_EL1", (3, 0, 0, 4, 0), _ID_AA64PFR0[cpu] & ~(0 if gicv3 else _ID_AA64PFR0_GICV3))
+    table.constant("ID_AA64PFR0_EL1", (3, 0, 0, 4, 0), ID_AA64PFR0[cpu] & ~(0 if gicv3 else _ID_AA64PFR0_GICV3))
     version = 0 if vcpu.pmu is None else vcpu.pmu.version
     table.constant("ID_AA64DFR0_EL1", (3, 0, 0, 5, 0), _ID_AA64DFR0_NO_PMU | version << 8)
     if isinstance(gic, Gic):

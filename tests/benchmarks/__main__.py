@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 import structlog
 import uvloop
 
-from tests.benchmarks import exits, guests, interrupts, metrics, page, pmu, requests, trace
+from tests.benchmarks import exits, guests, interrupts, metrics, page, pmu, requests, stops, trace
 from tests.benchmarks.table import Row, render
 
 ON_UVLOOP: list[Callable[[], Coroutine[None, None, list[Row]]]] = [
@@ -31,6 +31,7 @@ def main() -> int:
         exits.run,
         metrics.run,
         trace.run,
+        stops.run,
     ]
     rows = asyncio.run(requests.run())
     for benchmark in on_uvloop:
