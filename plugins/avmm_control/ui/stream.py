@@ -7,6 +7,7 @@ import json
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from avmm.plugin import SteeredVm
 from avmm_control.ui.live import Live
 from avmm_control.ui.page import Page
 
@@ -14,7 +15,8 @@ MAX_MESSAGE = 4096
 """Bytes of a message from a page."""
 GOING_AWAY, UNSUPPORTED, TOO_BIG = 1001, 1003, 1009
 """Close codes (RFC 6455, section 7.4.1)."""
-_WORDS = {"shown", "first", "selected"}
+_WORDS = {"shown", "first", "selected", "columns", "rows"}
+_MAX_SIZE = 0xFFFF
 
 
 async def serve(socket: WebSocket, live: Live) -> None:
@@ -57,17 +59,18 @@ async def _receive(socket: WebSocket, live: Live, page: Page) -> None:
                 return
             if data:
                 live.vm.console.input(data)
-            elif text and not obey(text, page, len(live.vm.vcpus)):
+            elif text and not obey(text, page, live.vm):
                 await socket.close(UNSUPPORTED, "not a message of this stream")
                 return
     except (WebSocketDisconnect, RuntimeError, OSError):
         pass  # it is gone
 
 
-def obey(text: str, page: Page, vcpus: int) -> bool:
+def obey(text: str, page: Page, vm: SteeredVm) -> bool:
     """Carry out a message of a page; False when it is none.
 
-    `{"shown": N}`: it has shown N messages in all. `{"first": I}`, `{"selected": I}`: the vCPUs that it shows.
+    `{"shown": N}`: it has shown N messages in all. `{"first": I}`, `{"selected": I}`: the vCPUs that it shows. `{"columns": C,
+    "rows": R}`: the size of its terminal, for a console that can take it.
     """
     try:
         message = json.loads(text)
@@ -78,7 +81,12 @@ def obey(text: str, page: Page, vcpus: int) -> bool:
     if not all(type(value) is int for value in message.values()):
         return False
     first, selected = message.get("first", page.first), message.get("selected", page.selected)
-    if not (0 <= first < vcpus and 0 <= selected < vcpus):
+    columns, rows = message.get("columns", 0), message.get("rows", 0)
+    if not (
+        0 <= first < len(vm.vcpus) and 0 <= selected < len(vm.vcpus) and 0 <= columns <= _MAX_SIZE and 0 <= rows <= _MAX_SIZE
+    ):
         return False
+    if columns and rows:
+        vm.console.resize(columns, rows)
     page.first, page.selected = first, selected
     return "shown" not in message or page.shown(message["shown"])

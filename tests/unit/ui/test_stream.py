@@ -73,6 +73,19 @@ async def test_what_is_typed_arrives_and_what_is_printed_comes(serve):
         assert typed == [b"ls\r"]
 
 
+async def test_a_console_that_can_take_it_is_told_the_terminals_size(serve):
+    sizes = []
+    async with serve() as served, served.live() as socket:
+        served.vm.console.on_resize(lambda columns, rows: sizes.append((columns, rows)))
+        await socket.send('{"columns": 132, "rows": 43}')
+        await served.vm.until(lambda: sizes)
+        assert sizes == [(132, 43)]
+        await socket.send('{"columns": 65536, "rows": 43}')
+        with pytest.raises(ConnectionClosed):
+            await read(socket, "nothing")
+        assert len(sizes) == 1
+
+
 async def test_a_page_that_comes_back_goes_on_where_it_was(serve):
     async with serve() as served:
         served.vm.console.write(b"before ")
@@ -229,15 +242,19 @@ async def test_a_frame_that_waits_is_replaced():
         assert await page.next() == "new"
 
 
-def test_acknowledgements_only_grow_and_never_beyond_what_was_sent():
-    page = Page.__new__(Page)
-    page._sent, page._shown, page._last, page.first, page.selected = 5, 2, "", 0, 0
-    assert not obey('{"shown": 1}', page, 4)
-    assert not obey('{"shown": 6}', page, 4)
-    assert obey('{"shown": 5, "first": 3, "selected": 2}', page, 4)
-    assert (page._shown, page.first, page.selected) == (5, 3, 2)
-    assert not obey('{"first": 4}', page, 4)
-    assert not obey('{"first": -1}', page, 4)
+async def test_acknowledgements_only_grow_and_never_beyond_what_was_sent():
+    async with ScriptedVm([Spin()], vcpus=4) as vm:
+        page = Page(ConsoleLog(vm))
+        for _ in range(5):
+            page.offer("frame")
+            await page.next()
+        assert obey('{"shown": 2}', page, vm)
+        assert not obey('{"shown": 1}', page, vm)
+        assert not obey('{"shown": 6}', page, vm)
+        assert obey('{"shown": 5, "first": 3, "selected": 2}', page, vm)
+        assert (page._shown, page.first, page.selected) == (5, 3, 2)
+        assert not obey('{"first": 4}', page, vm)
+        assert not obey('{"first": -1}', page, vm)
 
 
 # Size.

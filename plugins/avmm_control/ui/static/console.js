@@ -21,9 +21,10 @@ const QUERIES = [
 const START_AFRESH = "\x18\x1b[0m\r\n"; // out of a sequence that was cut, plain colours, a new line
 
 export class GuestConsole {
-  // `type(bytes)` sends what is typed; false when that cannot be. `leave()` moves the focus away.
-  constructor(type, leave) {
+  // `type(bytes)` sends what is typed, `resized(columns, rows)` tells the size; `leave()` moves the focus away.
+  constructor(type, resized, leave) {
     this.type = type;
+    this.resized = resized;
     this.open = false; // whether there is a guest to type to
     this.terminal = new Terminal({
       fontFamily: 'ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace', fontSize: 13, scrollback: 5000, cursorBlink: false,
@@ -47,11 +48,18 @@ export class GuestConsole {
     });
     for (const [name, keys] of KEYS) by("keys").append(make("button", { onclick: () => this.press(keys) }, name));
     new ResizeObserver(() => this.resize()).observe(by("terminal"));
+    // Of several pages, and the terminal that avmm runs in, the guest is told the size of the one that is typed in.
+    by("terminal").addEventListener("focusin", () => this.tellSize());
+    this.terminal.onResize(() => this.focused && this.tellSize());
     this.restyle();
   }
 
   resize() {
     if (by("terminal").clientWidth > 40) this.fit.fit();
+  }
+
+  tellSize() {
+    this.resized(this.terminal.cols, this.terminal.rows);
   }
 
   restyle() {

@@ -9,7 +9,6 @@ export class History {
 
   clear() {
     this.frames = [];
-    this.gaps = 0;
   }
 
   get last() {
@@ -19,7 +18,6 @@ export class History {
   add(frame) {
     const last = this.last;
     if (last && frame.vm.from < last.vm.to) this.clear(); // another machine's clock
-    else if (last && frame.vm.from > last.vm.to + 1000) this.gaps += 1;
     this.frames.push(frame);
     while (this.frames[0].vm.to < frame.vm.to - KEPT_US) this.frames.shift();
   }

@@ -1,7 +1,7 @@
 // One vCPU, closely: requests, exits, interrupt lines, timers, counters, and its registers while the machine is paused.
 
-import { by, duration, make, percent, rows, say, short } from "./dom.js";
-import { STATES } from "./strip.js";
+import { by, duration, make, rows, say, short } from "./dom.js";
+import { STATES } from "./words.js";
 
 const SHORT_US = 3e5; // a timer that is set anew more often than a page is told is shown as it was
 const panel = (title, wide, ...body) => make("section", { class: wide ? "wide" : "" }, make("h3", {}, title), ...body);
@@ -176,5 +176,3 @@ export function cells(table, lines, classes) {
     line.forEach((cell, place) => say(row.children[place], String(cell)));
   });
 }
-
-export { nothing, percent };

@@ -1,20 +1,12 @@
 // The picture of the vCPUs: lanes, arrows, what the pointer or the keyboard points at, and how much time is shown.
 
 import { by, duration, make, percent, rows, say, short } from "./dom.js";
-import { HEIGHTS, STATES, Strip, drawArrow } from "./strip.js";
+import { HEIGHTS, Strip, drawArrow } from "./strip.js";
+import { ACTIONS, KICKS, STATES, who, WORDS } from "./words.js";
 
 const WINDOWS = [0.1, 0.5, 2, 5, 10, 30];
 const BEHIND_US = 120000; // shown so much behind the newest, so that it moves evenly
 const AXIS = 20, FRAME_MS = 33;
-const WORDS = {
-  guest: "in the guest", outside: "outside, handled by avmm", waiting: "waiting for its slot",
-  halted: "asleep until an interrupt", off: "powered off", paused: "paused",
-};
-const KICKS = { ipi: "IPI", wakeup: "woken by a kick", nothing: "nothing to do", woken: "woken by a timer or an interrupt" };
-const ACTIONS = ["nothing", "wakeup", "ipi", "woken"];
-
-export const who = (index) => (index < 0 ? "host" : `vCPU ${index}`);
-
 export class Lanes {
   constructor(history, on) {
     this.history = history;
@@ -45,7 +37,7 @@ export class Lanes {
 
   readColours() {
     const style = getComputedStyle(document.documentElement);
-    const names = [...STATES, ...ACTIONS, "grid", "gap", "line", "muted", "select", "card", "ink"];
+    const names = [...STATES, ...ACTIONS, "grid", "muted", "select", "card", "ink"];
     this.colours = Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
   }
 

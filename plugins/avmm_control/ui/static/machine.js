@@ -2,7 +2,7 @@
 
 import { bytes, by, duration, make, percent, rows, say, short } from "./dom.js";
 import { cells, lights } from "./inspector.js";
-import { who } from "./lanes.js";
+import { who } from "./words.js";
 
 const ACTIONS = ["nothing", "wake-up", "IPI", "no kick: woken"];
 const KICKS = 50;

@@ -14,7 +14,9 @@ const history = new History();
 const inspector = new Inspector();
 const machine = new Machine(history);
 const lanes = new Lanes(history, { select, first });
-const guest = new GuestConsole((typed) => stream.type(typed), () => by("canvas").focus());
+const guest = new GuestConsole(
+  (typed) => stream.type(typed), (columns, rows) => stream?.tell({ columns, rows }), () => by("canvas").focus(),
+);
 const controls = new Controls({ notice, selected: () => lanes.selected, state: stateChanged, stepped });
 let stream = null;
 let vcpus = 0;

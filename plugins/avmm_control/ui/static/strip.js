@@ -1,8 +1,8 @@
 // The picture's pixels: each lane as columns, drawn once as they come and moved from then on.
 
 import { shares } from "./history.js";
+import { ACTIONS, STATES } from "./words.js";
 
-export const STATES = ["outside", "waiting", "guest", "halted", "off", "paused"];
 const OUTSIDE = 0, GUEST = 2, HALTED = 3, COUNT = STATES.length;
 export const HEIGHTS = [0.72, 0.42, 1, 0.14, 0.07, 0.28]; // so that nothing is told by colour alone
 const ORDER = [2, 0, 1, 5, 3, 4]; // from the ground up
@@ -152,8 +152,6 @@ export class Strip {
     }
   }
 }
-
-const ACTIONS = ["nothing", "wakeup", "ipi", "woken"];
 
 export function drawArrow(context, x, from, to, action, colours, scale) {
   const colour = colours[ACTIONS[action]];
