@@ -43,7 +43,7 @@ DEVICE_OPTIONS = (
     DeviceOption(
         "--disk",
         "FILE[,KEY=VALUE...]",
-        "add a disk: an image or a block device of the host; with readonly, one that is not written",
+        "add a disk: an image, a block device, nbd://... or nbd+unix://...; with readonly, it is not written",
         "virtio-blk",
         "file",
         stem="disk",

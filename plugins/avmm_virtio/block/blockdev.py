@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import Final, Protocol
 
+from avmm.plugin import DeviceLock
 from avmm_virtio.chain import Chain
 from avmm_virtio.virtqueue import Virtqueue
 
@@ -49,6 +50,10 @@ class BlockRequest:
 
 class BlockReceiver(Protocol):
     """The block device in front of a backend."""
+
+    @property
+    def lock(self) -> DeviceLock:
+        """The device lock, for a backend that touches guest memory beside `submit`."""
 
     def completed(self, requests: Sequence[BlockRequest]) -> None:
         """These are done, each with its `error`, and guest memory was let go of. Any thread, without the device lock."""

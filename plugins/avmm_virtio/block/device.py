@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from avmm.plugin import Clock, Figure, FigureKind, FigureValue, Histogram
+from avmm.plugin import Clock, DeviceLock, Figure, FigureKind, FigureValue, Histogram
 from avmm_virtio.block.blockdev import SECTOR, Blockdev, BlockRequest, Operation
 from avmm_virtio.block.request import (
     HEADER,
@@ -189,6 +189,10 @@ class VirtioBlk(VirtioModel):
         )
 
     # The backend's side.
+
+    @property
+    def lock(self) -> DeviceLock:
+        return self.device.lock
 
     def completed(self, requests: Sequence[BlockRequest]) -> None:
         # Whoever gets the lock gives back what all have completed by then, with one interrupt.

@@ -10,18 +10,23 @@ from avmm_virtio.block.device import MAX_QUEUES, VirtioBlk
 from avmm_virtio.block.file import FileBlockdev, open_image
 from avmm_virtio.block.request import ID_BYTES
 from avmm_virtio.mmio import VirtioMmio
+from avmm_virtio.nbd.blockdev import MAX_CONNECTIONS, NbdBlockdev
+from avmm_virtio.nbd.protocol import NbdError
+from avmm_virtio.nbd.uri import parse_uri
 from avmm_virtio.options import OptionTable
 
-_KEYS = ("file", "read_only", "serial", "queues", "cache", "discard", "block_size")
+_KEYS = ("file", "read_only", "serial", "queues", "cache", "discard", "block_size", "connections", "reconnect")
 _BLOCK_SIZES = (512, 4096)
 
 
 def create_blk(options: DeviceOptions) -> Device:
     """The factory behind the name `virtio-blk`; ConfigError names the key that is wrong.
 
-    `file`: the path of an image or of a block device of the host; in Python also a `Blockdev`. `read_only`
-    (false). `serial`: up to 20 ASCII characters. `queues` (1): 1 to 16. `cache` (`writeback`): `writethrough` has every write
-    wait until it is durable. `discard` (true): what the guest discards is given back to the host. `block_size`: 512 or 4096.
+    `file`: the path of an image or of a block device of the host, or an `nbd://` or `nbd+unix://` URI; in Python also a
+    `Blockdev`. `read_only` (false). `serial`: up to 20 ASCII characters. `queues` (1): 1 to 16. `cache` (`writeback`):
+    `writethrough` has every write wait until it is durable. `discard` (true): what the guest discards is given back to the
+    host. `block_size`: 512 or 4096, of an image. With NBD, `connections` (1): 1 to 16, where the server allows several;
+    `reconnect` (1): seconds until a server that went away is tried again, 0 for never.
     """
     table = _Table(options)
     serial, queues, writeback = table.serial(), table.integer("queues", 1, MAX_QUEUES), table.writeback()
@@ -40,12 +45,36 @@ class _Table(OptionTable):
         match file := self.values.get("file"):
             case Blockdev():
                 return file
+            case str() if "://" in file:
+                self._refuse("block_size", "an image")
+                return self._nbd(file)
             case str() | os.PathLike() if str(file):
+                self._refuse("connections", "an NBD disk")
+                self._refuse("reconnect", "an NBD disk")
                 return self._file(os.fspath(file))
             case None:
-                raise self.error("file", "missing: an image's path")
+                raise self.error("file", "missing: an image's path, or an nbd:// or nbd+unix:// URI")
             case _:
-                raise self.error("file", f"{file!r} is not an image's path")
+                raise self.error("file", f"{file!r} is not an image's path, or an nbd:// or nbd+unix:// URI")
+
+    def _refuse(self, key: str, owner: str) -> None:
+        if key in self.values:
+            raise self.error(key, f"is a setting of {owner}")
+
+    def _nbd(self, text: str) -> Blockdev:
+        read_only, discard = self.flag("read_only", default=False), self.flag("discard", default=True)
+        connections, reconnect_s = self.integer("connections", 1, MAX_CONNECTIONS) or 1, self.seconds("reconnect", 1.0)
+        try:
+            return NbdBlockdev(
+                self.name,
+                parse_uri(text),
+                read_only=read_only,
+                discard=discard,
+                connections=connections,
+                reconnect_s=reconnect_s,
+            )
+        except (ValueError, NbdError) as error:
+            raise self.error("file", str(error)) from None
 
     def _file(self, path: str) -> Blockdev:
         read_only, discard = self.flag("read_only", default=False), self.flag("discard", default=True)

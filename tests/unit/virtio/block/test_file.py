@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from avmm.plugin import Width
+from avmm.plugin import DeviceLock, Width
 from avmm_virtio import BlockRequest, FileBlockdev
 from avmm_virtio.block.device import F_CONFIG_WCE, F_FLUSH
 from avmm_virtio.block.file import open_image
@@ -35,6 +35,10 @@ class FileBench(BlkBench):
         super().__init__(self.file, features)
         self.file.connect(self)
         self._completion = threading.Condition()
+
+    @property
+    def lock(self) -> DeviceLock:
+        return self.blk.lock
 
     def completed(self, requests: Sequence[BlockRequest]) -> None:
         self.blk.completed(requests)

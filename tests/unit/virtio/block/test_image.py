@@ -124,7 +124,7 @@ def test_qemu_and_we_see_each_others_locks(image: Path) -> None:
 @pytest.mark.parametrize(
     ("table", "key", "text"),
     [
-        ({}, "file", "missing: an image's path"),
+        ({}, "file", "missing: an image's path, or an nbd:// or nbd+unix:// URI"),
         ({"file": 5}, "file", "5 is not an image's path"),
         ({"file": ""}, "file", "'' is not an image's path"),
         ({"file": "IMAGE", "queues": 0}, "queues", "0 is not a whole number from 1 to 16"),
