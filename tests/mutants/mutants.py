@@ -21,6 +21,10 @@ ACKS, POSTED_WORD, NUMBERS = "avmm/vcpu/acks.py", "avmm/vcpu/posted.py", "avmm/v
 FLASH, FW_CFG = "plugins/avmm_firmware/flash.py", "plugins/avmm_firmware/fw_cfg"
 BLK, DISK = "tests/unit/virtio/block/", "plugins/avmm_virtio/block/"
 UI, PAGES = "plugins/avmm_control/ui/", "tests/unit/ui/"
+VIRTIO, CLAUSES_OF_VIRTIO = "plugins/avmm_virtio/", "tests/unit/virtio/test_clauses.py"
+PORTS, CONSOLE = "tests/unit/virtio/console/test_console.py", VIRTIO + "console/"
+STREAMS, VSOCK = "tests/unit/virtio/vsock/test_vsock.py", VIRTIO + "vsock/"
+LENT, RANDOM = "tests/unit/virtio/test_balloon.py", "tests/unit/virtio/test_entropy.py"
 SLOT, VM, IDLE, SCRIPTED = "avmm/slot.py", "avmm/vm.py", "avmm/idle.py", "avmm/testing/scripted.py"
 
 
@@ -65,6 +69,147 @@ _ENQUEUE = """            waiter = queue.prepare()
 """
 
 MUTANTS = [
+    # Other virtio devices.
+    Mutant(
+        "buffers are used before DRIVER_OK",
+        VIRTIO + "virtqueue.py",
+        "        if not self._host.may_serve:\n",
+        "        if False:\n",
+        (CLAUSES_OF_VIRTIO,),
+    ),
+    Mutant(
+        "a used ring's flags are what the driver left there",
+        VIRTIO + "queue.py",
+        "        _U16.pack_into(self._used, self._used_at, 0)  #",
+        "        pass  #",
+        (CLAUSES_OF_VIRTIO,),
+    ),
+    Mutant(
+        "a console that drops nothing makes its guest spin",
+        CONSOLE + "port.py",
+        "        if self._unsent and self.hvc:\n",
+        "        if False:\n",
+        (PORTS,),
+    ),
+    Mutant(
+        "a plain port drops what a slow host does not take",
+        CONSOLE + "port.py",
+        "        if self._unsent and self.hvc:\n",
+        "        if self._unsent:\n",
+        (PORTS,),
+    ),
+    Mutant(
+        "a port that the guest has closed is written to",
+        CONSOLE + "device.py",
+        " and (port.guest_open or not self.several)",
+        "",
+        (PORTS,),
+    ),
+    Mutant(
+        "messages for a driver that takes none pile up",
+        CONSOLE + "device.py",
+        "        self._messages = deque(other for other in self._messages if not same_kind(other, what))\n",
+        "",
+        (PORTS,),
+    ),
+    Mutant(
+        "a driver is told of the end of a port it never heard of",
+        CONSOLE + "device.py",
+        "        if not unheard:\n",
+        "        if True:\n",
+        (PORTS,),
+    ),
+    Mutant(
+        "a chain in pieces outlives its queue's reset",
+        CONSOLE + "port.py",
+        """        \"\"\"The driver has gone, and knows of no port any more.\"\"\"
+        self._chain = None
+""",
+        """        \"\"\"The driver has gone, and knows of no port any more.\"\"\"
+""",
+        (PORTS,),
+    ),
+    Mutant(
+        "data goes beyond the guest's credit",
+        VSOCK + "connection.py",
+        "size = min(room, len(self._data), self._free)",
+        "size = min(room, len(self._data))",
+        (STREAMS,),
+    ),
+    Mutant(
+        "credit is asked for again and again",
+        VSOCK + "connection.py",
+        "        if self._free:\n            self._credit_asked = False\n",
+        "        self._credit_asked = False\n",
+        (STREAMS,),
+    ),
+    Mutant(
+        "a guest may send beyond its credit",
+        VSOCK + "connection.py",
+        "        if self._rx_cnt + len(data) - self._fwd_cnt > BUF_ALLOC:\n",
+        "        if False:\n",
+        (STREAMS,),
+    ),
+    Mutant(
+        "a guest is not told of credit",
+        VSOCK + "connection.py",
+        "            self._credit_owed = True\n            self._device.serve(self)\n",
+        "            pass\n",
+        (STREAMS,),
+    ),
+    Mutant(
+        "a host that is ahead is read on",
+        VSOCK + "connection.py",
+        "wanted=len(self._data) < HELD",
+        "wanted=True",
+        (STREAMS,),
+    ),
+    Mutant(
+        "RST is answered with RST", VSOCK + "device.py", "        if header.op != Op.RST:\n", "        if True:\n", (STREAMS,)
+    ),
+    Mutant(
+        "answers to a guest that takes none pile up",
+        VSOCK + "device.py",
+        "min(_BATCH_PACKETS, _RESETS - len(self._resets))",
+        "_BATCH_PACKETS",
+        (STREAMS,),
+    ),
+    Mutant(
+        "a guest may speak in another's name",
+        VSOCK + "device.py",
+        " or header.src_cid != self.cid",
+        "",
+        (STREAMS,),
+    ),
+    Mutant(
+        "firmware is given back to the host",
+        "avmm/memory.py",
+        "        if slot.read_only:\n            raise ValueError",
+        "        if False:\n            raise ValueError",
+        (LENT,),
+    ),
+    Mutant(
+        "half a page is given back to the host",
+        "avmm/memory.py",
+        "        start = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE\n",
+        "        start = start // mmap.PAGESIZE * mmap.PAGESIZE\n",
+        (LENT,),
+    ),
+    Mutant(
+        "a balloon's driver is not asked for a second time",
+        VIRTIO + "balloon.py",
+        "        for chain in queue.chains():\n            if self._asked",
+        "        if (chain := queue.pop()) is not None:\n            if self._asked",
+        (LENT,),
+    ),
+    Mutant(
+        "random bytes are not limited",
+        VIRTIO + "entropy.py",
+        "            if missing_ns > 0:\n",
+        "            if False:\n",
+        (RANDOM,),
+    ),
+    Mutant("the host's random bytes are waited for", VIRTIO + "entropy.py", "os.GRND_NONBLOCK", "0", (RANDOM,)),
     # Ensuring requests are seen.
     Mutant(
         "the vCPU looks at the requests before it sets the mode",
