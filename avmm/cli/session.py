@@ -143,8 +143,9 @@ class Session:
 
     def _resized(self, vm: Vm) -> None:
         """Tell the guest how large the terminal is, where standard output is one."""
-        if self._stdout is not None and os.isatty(self._stdout):
-            vm.console.resize(*os.get_terminal_size(self._stdout))
+        if self._stdout is not None:
+            with suppress(OSError):  # it is none, or not any more
+                vm.console.resize(*os.get_terminal_size(self._stdout))
 
     async def _tick(self, vm: Vm, started_ns: int) -> None:
         """Once a second, what happened in it."""

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import random
+import shutil
 import socket
+import subprocess
+import warnings
 from pathlib import Path
 
 import pytest
@@ -14,6 +18,7 @@ import avmm
 from avmm.config import DeviceConfig
 from avmm_virtio import Switch, VirtioMmio, VirtioNet
 from avmm_virtio.passt import find_passt
+from avmm_virtio.tap import open_tap
 from tests.linux.conftest import Linux
 
 PAGE = random.Random(4).randbytes(3_000_000)
@@ -54,6 +59,36 @@ async def test_http_through_passt_both_ways(linux: Linux) -> None:
         assert head.startswith(b"HTTP/1.1 200")
         assert hashlib.sha256(body).hexdigest() == DIGEST
         assert await guest.power_off() == 0
+
+
+async def test_a_page_over_a_tap_interface(linux: Linux) -> None:
+    name, host, here = f"avmm{os.getpid()}"[:15], "198.18.77.1", "198.18.77.2"
+    if (reason := no_tap(name)) is not None:
+        warnings.warn(f"NO TAP INTERFACE WAS TESTED: {reason}", stacklevel=1)
+        pytest.skip(reason)
+    async with linux.boot("--net", f"tap:{name}") as guest:
+        await guest.shell()
+        subprocess.run(["ip", "addr", "add", f"{host}/24", "dev", name], check=True)
+        subprocess.run(["ip", "link", "set", name, "up"], check=True)
+        async with await asyncio.start_server(serve, host, 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            await guest.output(f"ip addr add {here}/24 dev eth0; ping -c 3 -i 0.1 {host}")
+            assert (await guest.output(f"wget -q -O /tmp/page http://{host}:{port}/; sha256sum </tmp/page")).split()[0] == DIGEST
+        # The interface is deleted under the card: the guest sees its cable out.
+        subprocess.run(["ip", "link", "delete", name], check=True)
+        await guest.output("while [ $(cat /sys/class/net/eth0/carrier) = 1 ]; do usleep 10000; done")
+        assert await guest.power_off() == 0
+
+
+def no_tap(name: str) -> str | None:
+    """Why there can be no TAP interface here; None when there can."""
+    if shutil.which("ip") is None:
+        return "iproute2 is not installed"
+    try:
+        open_tap(name).close()
+    except OSError as error:
+        return f"TAP interfaces are not permitted here: {error.strerror}"
+    return None
 
 
 async def test_two_machines_of_one_process_through_a_switch(linux: Linux) -> None:
