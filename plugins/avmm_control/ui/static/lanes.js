@@ -7,6 +7,7 @@ import { ACTIONS, KICKS, STATES, who, WORDS } from "./words.js";
 const WINDOWS = [0.1, 0.5, 2, 5, 10, 30];
 const BEHIND_US = 120000; // shown so much behind the newest, so that it moves evenly
 const AXIS = 20, FRAME_MS = 33;
+
 export class Lanes {
   constructor(history, on) {
     this.history = history;
