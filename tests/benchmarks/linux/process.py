@@ -8,9 +8,12 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 PATIENCE_S = 300
 """After this a guest is taken to hang. Nothing waits for it to pass."""
+
+_TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
 Watcher = Callable[[int, str], None]
 
@@ -25,6 +28,8 @@ class Observed:
     text: str = ""
     loads: dict[str, float] = field(default_factory=dict)
     """Seconds between the guest's lines "begin NAME" and "end"."""
+    load_cpu: dict[str, float] = field(default_factory=dict)
+    """CPU seconds of the process between them."""
 
 
 def observe(command: list[str], watch: Watcher | None = None, *, files: tuple[int, ...] = ()) -> Observed:
@@ -63,16 +68,24 @@ def observe(command: list[str], watch: Watcher | None = None, *, files: tuple[in
 
 def _read(process: subprocess.Popen[str], started: float, observed: Observed, watch: Watcher | None) -> None:
     assert process.stdout is not None
-    name, begun = "", 0.0
+    name, begun, used = "", 0.0, 0.0
     for line in process.stdout:
         now = time.perf_counter()
         observed.text += line
         match line.split():
             case ["begin", name]:
-                begun = now
+                begun, used = now, cpu_seconds(process.pid)
             case ["end"]:
                 observed.loads[name] = now - begun
+                observed.load_cpu[name] = cpu_seconds(process.pid) - used
             case _:
                 pass
         if watch is not None:
             watch(process.pid, line)
+
+
+def cpu_seconds(process: int) -> float:
+    """What a running process has used so far, all its threads together; in steps of 10 ms."""
+    # The name, in parentheses, may have spaces in it.
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS_A_SECOND

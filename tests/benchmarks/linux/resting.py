@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +10,13 @@ from statistics import median
 from tests.benchmarks.linux.guest import Guest
 from tests.benchmarks.linux.machines import QUIET, on_avmm, on_qemu
 from tests.benchmarks.linux.pairs import beside
-from tests.benchmarks.linux.process import observe
+from tests.benchmarks.linux.process import cpu_seconds, observe
 from tests.benchmarks.table import Row
 
 IDLE_S = 6
 # What the boot left for later is over after two seconds.
 RUN = f'{QUIET} run="sleep 2; echo resting; sleep {IDLE_S}; echo rested"'
 LIMIT = 1.0
-TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(slots=True)
@@ -36,18 +34,12 @@ class Rest:
             case ["resting"]:
                 sizes = dict(row.split()[:2] for row in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()[1:])
                 self.rss_mb, self.pss_mb = (int(sizes[name]) / 1024 for name in ("Rss:", "Pss:"))
-                self._began = time.perf_counter(), _cpu_seconds(process)
+                self._began = time.perf_counter(), cpu_seconds(process)
             case ["rested"]:
                 since, cpu = self._began
-                self.cpu_percent = 100 * (_cpu_seconds(process) - cpu) / (time.perf_counter() - since)
+                self.cpu_percent = 100 * (cpu_seconds(process) - cpu) / (time.perf_counter() - since)
             case _:
                 pass
-
-
-def _cpu_seconds(process: int) -> float:
-    # The name, in parentheses, may have spaces in it.
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS_A_SECOND
 
 
 def _rest(command: list[str]) -> Rest:
