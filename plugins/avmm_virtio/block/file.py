@@ -19,7 +19,7 @@ from avmm_virtio.block.lock import ImageInUse, lock
 from avmm_virtio.block.workers import Workers
 from avmm_virtio.virtqueue import Virtqueue
 
-IN_PLACE: Final = 128 << 10
+IN_PLACE: Final = 1 << 20
 """Reads of up to so many bytes are tried where the driver notifies: what is in the page cache is copied in less time than it
 takes to wake a thread."""
 _PUNCH_HOLE, _ZERO_RANGE = 0x02 | 0x01, 0x10 | 0x01
