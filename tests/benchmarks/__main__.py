@@ -10,16 +10,8 @@ from collections.abc import Callable, Coroutine
 import structlog
 import uvloop
 
-from tests.benchmarks import exits, guests, interrupts, metrics, page, pmu, requests, stops, trace
+from tests.benchmarks import exits, guests, interrupts, metrics, page, pmu, requests, stops, trace, watched
 from tests.benchmarks.table import Row, render
-
-ON_UVLOOP: list[Callable[[], Coroutine[None, None, list[Row]]]] = [
-    requests.run,
-    requests.crowd,
-    exits.run,
-    metrics.run,
-    trace.run,
-]
 
 
 def main() -> int:
@@ -32,6 +24,7 @@ def main() -> int:
         metrics.run,
         trace.run,
         stops.run,
+        watched.run,
     ]
     rows = asyncio.run(requests.run())
     for benchmark in on_uvloop:

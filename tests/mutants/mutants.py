@@ -25,6 +25,8 @@ VIRTIO, CLAUSES_OF_VIRTIO = "plugins/avmm_virtio/", "tests/unit/virtio/test_clau
 PORTS, CONSOLE = "tests/unit/virtio/console/test_console.py", VIRTIO + "console/"
 STREAMS, VSOCK = "tests/unit/virtio/vsock/test_vsock.py", VIRTIO + "vsock/"
 LENT, RANDOM = "tests/unit/virtio/test_balloon.py", "tests/unit/virtio/test_entropy.py"
+STEERING, STEP = CORE + "test_steering.py", "avmm/vcpu/step.py"
+CONTROL, GUARD, SOCKETS = "tests/unit/control/", "plugins/avmm_control/guard.py", "plugins/avmm_control/sockets.py"
 SLOT, VM, IDLE, SCRIPTED = "avmm/slot.py", "avmm/vm.py", "avmm/idle.py", "avmm/testing/scripted.py"
 
 
@@ -759,6 +761,98 @@ MUTANTS = [
         "nonce = secrets.token_urlsafe(16)",
         'nonce = "0" * 22',
         (PAGES + "test_site.py",),
+    ),
+    # Steering, and who may.
+    Mutant(
+        "a step goes one too far", STEP, "        left = max(1, self._left)\n", "        left = self._left + 1\n", (STEERING,)
+    ),
+    Mutant("a step waits for a halt to end", STEP, "vcpu.sleep.halted and not vcpu.arch.runnable()", "False", (STEERING,)),
+    Mutant("a step goes on after power-off", STEP, "elif vcpu.powered_off:", "elif False:", (STEERING,)),
+    Mutant("a step leaves the vCPU running", STEP, "vcpu.make_request(Request.SLEEP)  # its", "pass  # its", (STEERING,)),
+    Mutant(
+        "instructions are counted ever after a step",
+        STEP,
+        "count_instructions(self._counting)",
+        "count_instructions(on=True)",
+        (STEERING,),
+    ),
+    Mutant("a cancelled step goes on", STEP, "            self._left = 0\n", "", (STEERING,)),
+    Mutant(
+        "the end of a run leaves its step waiting",
+        VCPU,
+        "                self.step.end(StepEnd.OVER)\n",
+        "                pass\n",
+        (STEERING,),
+    ),
+    Mutant(
+        "registers of a running vCPU are read",
+        "avmm/steering.py",
+        "if self._vm.lifecycle.state in (State.RUNNING, State.RESET):",
+        "if False:",
+        (STEERING,),
+    ),
+    Mutant(
+        "any Host will do",
+        GUARD,
+        'if not self._host_is_ours(headers.getlist("host")):',
+        "if False:",
+        (CONTROL + "test_security.py",),
+    ),
+    Mutant(
+        "pages of any origin may ask",
+        GUARD,
+        "if not is_open and not _same_origin(headers):",
+        "if False:",
+        (CONTROL + "test_security.py",),
+    ),
+    Mutant(
+        "the beginning of the token will do",
+        GUARD,
+        'return hmac.compare_digest(token.strip().encode("latin-1", "replace"), self._token)',
+        'return self._token.startswith(token.strip().encode("latin-1", "replace"))',
+        (CONTROL + "test_security.py",),
+    ),
+    Mutant(
+        "a body may grow on the way", GUARD, "if received > limits.body_bytes:", "if False:", (CONTROL + "test_bad_input.py",)
+    ),
+    Mutant(
+        "a body may take for ever",
+        GUARD,
+        "asyncio.timeout(limits.request_s)",
+        "asyncio.timeout(None)",
+        (CONTROL + "test_bad_input.py",),
+    ),
+    Mutant(
+        "a client that does not read is kept",
+        "plugins/avmm_control/protocol.py",
+        "            self._stalled = self.loop.call_later(limits.stalled_s, self.transport.abort)\n",
+        "",
+        (CONTROL + "test_bad_input.py::test_a_client_that_does_not_take_its_answer_is_cut_off",),
+    ),
+    Mutant("others may connect", SOCKETS, "path.chmod(0o600)", "path.chmod(0o666)", (CONTROL + "test_security.py",)),
+    Mutant(
+        "a socket in use is taken over", SOCKETS, "    if answers(path):\n", "    if False:\n", (CONTROL + "test_listening.py",)
+    ),
+    Mutant(
+        "a runtime directory may be open to others",
+        "plugins/avmm_control/address.py",
+        " and not found.st_mode & 0o077",
+        "",
+        (CONTROL + "test_security.py",),
+    ),
+    Mutant(
+        "TCP needs no token",
+        "plugins/avmm_control/server.py",
+        "if isinstance(address, TcpAddress) and token is None:",
+        "if False:",
+        (CONTROL + "test_security.py",),
+    ),
+    Mutant(
+        "events that are lost are not counted",
+        "plugins/avmm_control/ring.py",
+        "return new, new[-1][0] - number - len(new) if new else 0",
+        "return new, 0",
+        (CONTROL + "test_streams.py",),
     ),
     # The engine.
     Mutant(
