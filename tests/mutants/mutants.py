@@ -650,6 +650,20 @@ MUTANTS = [
         (BLK + "test_device.py",),
     ),
     Mutant(
+        "a flush speaks for writes that a server took with it",
+        VIRTIO + "nbd/blockdev.py",
+        "            request.error = errno.EIO\n",
+        "            pass\n",
+        ("tests/unit/virtio/nbd/test_servers.py",),
+    ),
+    Mutant(
+        "a part of a read may lie anywhere",
+        VIRTIO + "nbd/connection.py",
+        "        if at < 0 or at + size > order.size or order.came + size > order.size:",
+        "        if False:",
+        ("tests/unit/virtio/nbd/test_misbehaving.py",),
+    ),
+    Mutant(
         "images are not locked",
         DISK + "lock.py",
         "                raise ImageInUse",
