@@ -32,9 +32,9 @@ async def test_the_list_and_a_vm_of_it(serve):
 async def test_pause_step_resume(serve, slot):
     async with serve(slot=slot) as (vm, http):
         assert "pause it first" in refused(await http.post("/v1/vms/test/step", json={"instructions": 1}), 409)
-        assert "cannot become running" in refused(await http.post("/v1/vms/test/resume"), 409)
+        assert "the VM is running, not paused" in refused(await http.post("/v1/vms/test/resume"), 409)
         assert (await http.post("/v1/vms/test/pause")).json()["state"] == vm.state() == "paused"
-        assert "cannot become paused" in refused(await http.post("/v1/vms/test/pause"), 409)
+        assert "the VM is paused, not running" in refused(await http.post("/v1/vms/test/pause"), 409)
         stepped = (await http.post("/v1/vms/test/step", json={"instructions": 5})).json()
         assert stepped == [{"vcpu": 0, "instructions": 5, "ended": "budget"}]
         assert (await http.post("/v1/vms/test/resume")).json()["state"] == vm.state() == "running"
