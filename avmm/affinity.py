@@ -18,8 +18,11 @@ from avmm.clock import Clock, TimerHandle
 LOOK_NS = 250_000_000
 """How often to see whether the shared core is crowded."""
 
-FREE_LOOKS = 8
-"""How many looks long to leave the placement to the kernel after the core was crowded."""
+LOOK_AT_SEVERAL_NS = 50_000_000
+"""The same where several slots share it, who crowd it by themselves as soon as two of them are busy."""
+
+FREE_NS = 2_000_000_000
+"""How long to leave the placement to the kernel after one core was not enough."""
 
 CROWDED = 0.25
 """The part of the time that a thread may wait for the core before it counts as crowded."""
@@ -53,7 +56,7 @@ class SharedCore:
         self._loop_thread = threading.get_native_id()
         self._allowed = os.sched_getaffinity(0)
         self._times: dict[int, tuple[int, int]] = {}
-        self._free_looks = 0
+        self._free_until_ns = 0
         self._sharing = False
         self._timer: TimerHandle | None = None
         self.moves = 0
@@ -71,16 +74,18 @@ class SharedCore:
             self._place(self._allowed)
 
     def _look(self) -> None:
-        self._timer = self._clock.call_at(self._clock.now_ns() + LOOK_NS, self._look)
+        now_ns = self._clock.now_ns()
+        look_ns = LOOK_NS if len(self._threads()) < 2 else LOOK_AT_SEVERAL_NS
+        self._timer = self._clock.call_at(now_ns + look_ns, self._look)
         ran_ns, waited_ns = self._since_the_last_look()
-        if self._sharing and waited_ns > LOOK_NS * CROWDED:
+        if self._sharing and waited_ns > look_ns * CROWDED:
             self._sharing = False
             self.moves += 1
-            self._free_looks = FREE_LOOKS
+            self._free_until_ns = now_ns + FREE_NS
             self._place(self._allowed)
-        elif self._free_looks:
-            self._free_looks -= 1
-        elif self._sharing or ran_ns <= LOOK_NS * ONE_CORE:
+        elif not self._sharing and ran_ns > look_ns * ONE_CORE:
+            self._free_until_ns = now_ns + FREE_NS
+        elif now_ns >= self._free_until_ns:
             self._sharing = True
             self._place({_libc.sched_getcpu()})
 

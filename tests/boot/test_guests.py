@@ -13,6 +13,7 @@ from .conftest import Booting
 
 IRQ_PENDING = 9
 UNHALT = 3
+MODES = ("parallel", "turns")
 
 
 @pytest.mark.parametrize("image", ["hello.img", "hello.elf"])
@@ -49,9 +50,10 @@ async def test_a_broken_virtqueue_stops_the_device_and_not_the_machine(boot: Boo
     assert guest.console == "PASS: the machine goes on\r\n"
 
 
-@pytest.mark.parametrize("vcpus", [1, 2, 4, 8])
-async def test_every_vcpu_comes_up_ticks_and_gets_its_sgis(boot: Booting, vcpus: int) -> None:
-    async with boot("smp", vcpus) as guest:
+@pytest.mark.parametrize(("vcpus", "mode"), [(1, "auto"), *((vcpus, mode) for vcpus in (2, 4, 8) for mode in MODES)])
+async def test_every_vcpu_comes_up_ticks_and_gets_its_sgis(boot: Booting, vcpus: int, mode: str) -> None:
+    async with boot("smp", vcpus, smp_mode=mode) as guest:
+        assert len(guest.vm.slots) == (1 if mode == "turns" else vcpus)
         halt = await guest.run()
         stats = [vcpu.stats for vcpu in guest.vm.vcpus]
     assert halt.reason is HaltReason.SHUTDOWN
@@ -75,9 +77,10 @@ async def test_timer_ticks_are_never_early(boot: Booting) -> None:
     assert re.findall(r"(\d+) early", guest.console) == ["0"] * 8
 
 
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("arguments", ["rounds=500", "rounds=500 spin"])
-async def test_sgi_ping_pong(boot: Booting, arguments: str) -> None:
-    async with boot("pingpong", 2, append=arguments) as guest:
+async def test_sgi_ping_pong(boot: Booting, arguments: str, mode: str) -> None:
+    async with boot("pingpong", 2, append=arguments, smp_mode=mode) as guest:
         await guest.run()
         made = sum(vcpu.stats.requests_made[IRQ_PENDING] for vcpu in guest.vm.vcpus)
     assert "PASS" in guest.console
@@ -92,8 +95,9 @@ async def test_wfi_wakes_for_what_it_should(boot: Booting) -> None:
     assert wakeups > 0
 
 
-async def test_tlb_invalidation_reaches_the_others_before_it_is_acknowledged(boot: Booting) -> None:
-    async with boot("tlbi", 3, append="rounds=60") as guest:
+@pytest.mark.parametrize("mode", MODES)
+async def test_tlb_invalidation_reaches_the_others_before_it_is_acknowledged(boot: Booting, mode: str) -> None:
+    async with boot("tlbi", 3, append="rounds=60", smp_mode=mode) as guest:
         await guest.run()
         flushes = [vcpu.stats.requests_handled[avmm.Request.TLB_FLUSH & avmm.REQUEST_MASK] for vcpu in guest.vm.vcpus]
     assert "PASS" in guest.console

@@ -7,22 +7,25 @@ import threading
 
 import pytest
 
-from avmm.affinity import FREE_LOOKS, LOOK_NS, SharedCore, times_ns
+from avmm.affinity import FREE_NS, LOOK_AT_SEVERAL_NS, LOOK_NS, SharedCore, times_ns
 from avmm.clock import VirtualClock
 
 SLOTS = (101, 102)
+LOOKS = FREE_NS // LOOK_AT_SEVERAL_NS
+"""How many looks long the threads stay free."""
 pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is only one core to share")
 
 
 class Host:
     """What the kernel says of threads, and is told about them."""
 
-    def __init__(self) -> None:
+    def __init__(self, slots: tuple[int, ...] = SLOTS) -> None:
         self.clock = VirtualClock()
+        self.slots, self.look_ns = slots, LOOK_AT_SEVERAL_NS if len(slots) > 1 else LOOK_NS
         self.times: dict[int, tuple[int, int]] = {}
         self.cores: dict[int, set[int]] = {}
         self.shared = SharedCore(
-            self.clock, lambda: SLOTS, times=lambda thread: self.times.get(thread, (0, 0)), place=self._place
+            self.clock, lambda: self.slots, times=lambda thread: self.times.get(thread, (0, 0)), place=self._place
         )
         self.shared.start()
 
@@ -32,16 +35,17 @@ class Host:
     def look(self, *shares: float, waited: float = 0.0, times: int = 1) -> bool:
         """Let the slots' threads run, and the first wait, such parts of the time until the next look; whether they share then."""
         for _ in range(times):
-            for thread, share in zip(SLOTS, shares, strict=True):
+            for thread, share in zip(self.slots, shares, strict=True):
                 ran, waits = self.times.get(thread, (0, 0))
-                self.times[thread] = ran + int(share * LOOK_NS), waits + (int(waited * LOOK_NS) if thread == SLOTS[0] else 0)
-            self.clock.advance(LOOK_NS)
-        return all(len(self.cores[thread]) == 1 for thread in SLOTS)
+                more = waited if thread == self.slots[0] else 0
+                self.times[thread] = ran + int(share * self.look_ns), waits + int(more * self.look_ns)
+            self.clock.advance(self.look_ns)
+        return all(len(self.cores[thread]) == 1 for thread in self.slots)
 
 
 def test_one_busy_thread_shares_with_the_loop() -> None:
     host = Host()
-    assert host.look(1.0, 0.05, times=3 * FREE_LOOKS)
+    assert host.look(1.0, 0.05, times=3 * LOOKS)
     assert host.shared.moves == 0
     assert set(host.cores) == {threading.get_native_id(), *SLOTS}
 
@@ -49,17 +53,21 @@ def test_one_busy_thread_shares_with_the_loop() -> None:
 def test_two_busy_threads_are_let_go_and_stay_so() -> None:
     host = Host()
     assert not host.look(0.5, 0.5, waited=0.5), "they got half of one core each"
-    assert not host.look(1.0, 1.0, times=3 * FREE_LOOKS)
+    assert not host.look(1.0, 1.0, times=3 * LOOKS)
     assert host.shared.moves == 1
-    assert host.look(1.0, 0.0), "now one is enough"
+    assert not host.look(1.0, 0.0, times=LOOKS - 1)
+    assert not host.look(1.0, 1.0), "again, before one was enough for long"
+    assert not host.look(1.0, 0.0, times=LOOKS - 1)
+    assert host.look(1.0, 0.0)
 
 
 def test_a_core_that_others_want_is_tried_again_later() -> None:
-    host = Host()
-    assert not host.look(0.6, 0.0, waited=0.4)
-    assert not host.look(1.0, 0.0, times=FREE_LOOKS)
-    assert host.look(1.0, 0.0)
-    assert not host.look(0.6, 0.0, waited=0.4)
+    host = Host(SLOTS[:1])
+    looks = FREE_NS // LOOK_NS
+    assert not host.look(0.6, waited=0.4)
+    assert not host.look(1.0, times=looks - 1)
+    assert host.look(1.0)
+    assert not host.look(0.6, waited=0.4)
     assert host.shared.moves == 2
 
 
