@@ -17,6 +17,8 @@ MEASURED, ROM = CORE + "test_measured.py", CORE + "test_rom.py"
 FLASHED, FW_CFGS = "tests/unit/firmware/test_flash.py", "tests/unit/firmware/test_fw_cfg.py"
 
 VCPU, KICKER, HALT = "avmm/vcpu/vcpu.py", "avmm/vcpu/kicker.py", "avmm/vcpu/halt.py"
+BUILDER, AFFINITY = "avmm/builder.py", "avmm/affinity.py"
+SMP_MODE, AFFINITIES = CORE + "test_smp_mode.py", CORE + "test_affinity.py"
 ACKS, POSTED_WORD, NUMBERS = "avmm/vcpu/acks.py", "avmm/vcpu/posted.py", "avmm/vcpu/requests.py"
 FLASH, FW_CFG = "plugins/avmm_firmware/flash.py", "plugins/avmm_firmware/fw_cfg"
 BLK, DISK = "tests/unit/virtio/block/", "plugins/avmm_virtio/block/"
@@ -868,6 +870,40 @@ MUTANTS = [
         "return new, 0",
         (CONTROL + "test_streams.py",),
     ),
+    # vCPUs in parallel.
+    Mutant("turns have a slot each", BUILDER, '1 if config.smp_mode == "turns" else min(', "min(", (SMP_MODE,)),
+    Mutant(
+        "an engine that cannot run vCPUs in parallel passes",
+        BUILDER,
+        'config.smp_mode == "parallel" and engine.max_in_guest == 1',
+        "False",
+        (SMP_MODE,),
+    ),
+    Mutant(
+        "parallel vCPUs share one thread",
+        BUILDER,
+        'if config.smp_mode == "parallel" and config.slot',
+        "if False and config.slot",
+        (SMP_MODE,),
+    ),
+    Mutant(
+        "what the engine's own IPIs came to is not counted",
+        VCPU,
+        "            stats.ipis_acknowledged += ipis\n",
+        "",
+        (SMP_MODE,),
+    ),
+    Mutant(
+        "a crowded core is not let go of", AFFINITY, "if self._sharing and waited_ns >", "if False and waited_ns >", (AFFINITIES,)
+    ),
+    Mutant(
+        "threads that need two cores share one again",
+        AFFINITY,
+        "elif not self._sharing and ran_ns >",
+        "elif False and ran_ns >",
+        (AFFINITIES,),
+    ),
+    Mutant("a crowded core is tried again at once", AFFINITY, "elif now_ns >= self._free_until_ns:", "else:", (AFFINITIES,)),
     # The engine.
     Mutant(
         "kicks are not sticky",

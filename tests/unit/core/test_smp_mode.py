@@ -6,7 +6,8 @@ from typing import Literal
 
 import pytest
 
-from avmm import ConfigError, MachineConfig, Vm
+from avmm import ConfigError, KickAction, MachineConfig, Request, Vm
+from avmm.testing import ScriptedVm, Spin
 from avmm.testing.vm import ToyPlugins
 
 Mode = Literal["auto", "parallel", "turns"]
@@ -42,3 +43,13 @@ async def test_what_cannot_be_is_left_to_turns_unless_asked_for() -> None:
 @pytest.mark.parametrize("mode", ["auto", "parallel", "turns"])
 async def test_one_vcpu_needs_no_other(mode: Mode) -> None:
     assert await slots(mode, vcpus=1, max_in_guest=1) == 1
+
+
+async def test_what_the_engine_did_by_itself_is_counted_as_requests() -> None:
+    async with ScriptedVm([Spin()]) as vm:
+        vcpu = vm.vcpus[0]
+        vcpu.arch.traps.count_tlb_flushes(5, 3, 2)
+        flush = Request.TLB_FLUSH & 0xFF
+        assert (vcpu.stats.requests_made[flush], vcpu.stats.requests_handled[flush]) == (5, 3)
+        assert (vcpu.stats.kicks[KickAction.IPI], vcpu.stats.kicks[KickAction.NOTHING]) == (2, 3)
+        assert vcpu.stats.ipis_acknowledged == 2
