@@ -1,4 +1,4 @@
-"""What every test has: the test kit's fixtures, and quiet logs."""
+"""What every test has: the test kit's fixtures, quiet logs, and examples that stay the same."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 
 from avmm.testing import vm as scripted
 from avmm.testing.pytest_plugin import scripted_vm
@@ -14,6 +15,10 @@ from avmm.testing.pytest_plugin import scripted_vm
 __all__ = ["scripted_vm"]
 
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+
+# The same examples at every run, and no limit that depends on how busy the machine is.
+settings.register_profile("fixed", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("fixed")
 
 # Mutants make tests wait for what never comes: they are given less time for it.
 scripted.WATCHDOG_S = float(os.environ.get("AVMM_TEST_WATCHDOG_S", scripted.WATCHDOG_S))
