@@ -185,67 +185,30 @@ REMAP = (
     0xD503207F,  # wfi
 )
 
+# One look at the page and at what is said of it.
+_LOOK = (
+    0xF9400086,  # ldr x6, [x4]
+    0xD50339BF,  # dmb ishld
+    0xF9400027,  # ldr x7, [x1]
+    0xD50339BF,  # dmb ishld
+    0xF9400088,  # ldr x8, [x4]
+    0xCA0800CA,  # eor x10, x6, x8
+    0x924000CB,  # and x11, x6, #1
+    0xAA0B014A,  # orr x10, x10, x11
+    0xCA4604E7,  # eor x7, x7, x6, lsr #1
+    0x924000E7,  # and x7, x7, #1
+    0xF100015F,  # cmp x10, #0
+    0x9A9F00E7,  # csel x7, x7, xzr, eq
+    0x8B070129,  # add x9, x9, x7
+    0x9A8C158C,  # cinc x12, x12, eq
+)
+
 # Until the word at x4 is -2: whether x1 leads to the page that x4 tells. x9 counts when it does not, x12 the looks.
 # One block, without a branch.
 READ_REMAPPED = (
-    0xF9400086,  # ldr x6, [x4]
-    0xD50339BF,  # dmb ishld
-    0xF9400027,  # ldr x7, [x1]
-    0xD50339BF,  # dmb ishld
-    0xF9400088,  # ldr x8, [x4]
-    0xCA0800CA,  # eor x10, x6, x8
-    0x924000CB,  # and x11, x6, #1
-    0xAA0B014A,  # orr x10, x10, x11
-    0xCA4604E7,  # eor x7, x7, x6, lsr #1
-    0x924000E7,  # and x7, x7, #1
-    0xF100015F,  # cmp x10, #0
-    0x9A9F00E7,  # csel x7, x7, xzr, eq
-    0x8B070129,  # add x9, x9, x7
-    0x9A8C158C,  # cinc x12, x12, eq
-    0xF9400086,  # ldr x6, [x4]
-    0xD50339BF,  # dmb ishld
-    0xF9400027,  # ldr x7, [x1]
-    0xD50339BF,  # dmb ishld
-    0xF9400088,  # ldr x8, [x4]
-    0xCA0800CA,  # eor x10, x6, x8
-    0x924000CB,  # and x11, x6, #1
-    0xAA0B014A,  # orr x10, x10, x11
-    0xCA4604E7,  # eor x7, x7, x6, lsr #1
-    0x924000E7,  # and x7, x7, #1
-    0xF100015F,  # cmp x10, #0
-    0x9A9F00E7,  # csel x7, x7, xzr, eq
-    0x8B070129,  # add x9, x9, x7
-    0x9A8C158C,  # cinc x12, x12, eq
-    0xF9400086,  # ldr x6, [x4]
-    0xD50339BF,  # dmb ishld
-    0xF9400027,  # ldr x7, [x1]
-    0xD50339BF,  # dmb ishld
-    0xF9400088,  # ldr x8, [x4]
-    0xCA0800CA,  # eor x10, x6, x8
-    0x924000CB,  # and x11, x6, #1
-    0xAA0B014A,  # orr x10, x10, x11
-    0xCA4604E7,  # eor x7, x7, x6, lsr #1
-    0x924000E7,  # and x7, x7, #1
-    0xF100015F,  # cmp x10, #0
-    0x9A9F00E7,  # csel x7, x7, xzr, eq
-    0x8B070129,  # add x9, x9, x7
-    0x9A8C158C,  # cinc x12, x12, eq
-    0xF9400086,  # ldr x6, [x4]
-    0xD50339BF,  # dmb ishld
-    0xF9400027,  # ldr x7, [x1]
-    0xD50339BF,  # dmb ishld
-    0xF9400088,  # ldr x8, [x4]
-    0xCA0800CA,  # eor x10, x6, x8
-    0x924000CB,  # and x11, x6, #1
-    0xAA0B014A,  # orr x10, x10, x11
-    0xCA4604E7,  # eor x7, x7, x6, lsr #1
-    0x924000E7,  # and x7, x7, #1
-    0xF100015F,  # cmp x10, #0
-    0x9A9F00E7,  # csel x7, x7, xzr, eq
-    0x8B070129,  # add x9, x9, x7
-    0x9A8C158C,  # cinc x12, x12, eq
+    *_LOOK * 32,
     0xB10008DF,  # cmn x6, #2
-    0x54FFF8E1,  # b.ne .-228
+    0x54FFC7E1,  # b.ne .-1796
     0xD503207F,  # wfi
 )
 
