@@ -19,6 +19,7 @@ from avmm.exits import ExitReason
 from avmm.halt import Halt, HaltReason
 from avmm.instrument import KickAction, VcpuStats
 from avmm.lifecycle import State
+from avmm.steering import StepResult
 from avmm.vcpu.acks import Acknowledgements
 from avmm.vcpu.mode import VcpuMode
 from avmm.vcpu.requests import NO_ACTION, NO_WAKEUP, REQUEST_MASK, WAIT, Request
@@ -47,6 +48,7 @@ __all__ = [
     "Request",
     "RequestError",
     "State",
+    "StepResult",
     "UnhandledRequest",
     "Vcpu",
     "VcpuMode",

@@ -110,7 +110,7 @@ def assemble(
         parts = vcpu.arch
         vcpu.engine = engine.create_vcpu(vcpu.index, parts.traps, parts.system_registers, parts.counters)
         undo.callback(vcpu.engine.close)
-        vcpu.engine.count_instructions(config.count_instructions or config.clock == "virtual")
+        vcpu.engine.count_instructions(config.counting)
         vcpu.slot = slots[vcpu.index % len(slots)]
         parts.attach(vcpu.engine)
     devices = []

@@ -180,6 +180,8 @@ class MachineConfig(BaseModel):
     ui: Annotated[str, AfterValidator(_endpoint)] | None = None
     """Where to serve the web page, and the control API with it: `HOST:PORT`, or `:PORT` for every interface."""
     count_instructions: bool = False
+    instructions: int | None = Field(default=None, ge=1, lt=1 << 63)
+    """How many instructions a vCPU may execute; the VM ends when one of them has executed so many."""
 
     _places: dict[str, str] = PrivateAttr(default_factory=dict)
 
@@ -220,6 +222,7 @@ class MachineConfig(BaseModel):
             control_token_file: Path | str | None = None,
             ui: str | None = None,
             count_instructions: bool = False,
+            instructions: int | None = None,
         ) -> None: ...
 
     else:
@@ -259,6 +262,11 @@ class MachineConfig(BaseModel):
             "ui": None if self.ui is None else self.ui + token_file,
         }
         return {name: setting for name, setting in settings.items() if setting is not None}
+
+    @property
+    def counting(self) -> bool:
+        """True when the engine counts guest instructions: asked for, or needed for what is."""
+        return self.count_instructions or self.instructions is not None or self.clock == "virtual"
 
     @property
     def memory_bytes(self) -> int:

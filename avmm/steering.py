@@ -109,8 +109,7 @@ class Steering:
 
     async def _step(self, vcpu: Vcpu, instructions: int) -> StepResult:
         self._outside(vcpu)
-        counting = self._vm.config.count_instructions or self._vm.config.clock == "virtual"
-        step = Step(vcpu, instructions, counting=counting)
+        step = Step(vcpu, instructions, counting=self._vm.config.counting)
         ended = await step.run()
         return StepResult(vcpu.index, step.executed, ended.value)
 

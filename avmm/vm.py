@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -28,9 +29,10 @@ from avmm.lock import DeviceLock
 from avmm.log import get_logger
 from avmm.memory import GuestMemory, MemorySlot
 from avmm.slot import Slot
-from avmm.steering import Steering
+from avmm.steering import Steering, StepResult
 from avmm.vcpu.acks import Acknowledgements
 from avmm.vcpu.kicker import make_vcpus_request
+from avmm.vcpu.limit import InstructionLimit
 from avmm.vcpu.requests import Request
 from avmm.vcpu.vcpu import Vcpu
 
@@ -96,6 +98,10 @@ class Vm:
                 idle = Idle(self.clock, self.vcpus)
                 for vcpu in self.vcpus:
                     vcpu.idle = idle
+            if (most := self.config.instructions) is not None:
+                for vcpu in self.vcpus:
+                    reached = partial(self._end, None, f"vcpu {vcpu.index} executed {most} instructions")
+                    vcpu.limit = InstructionLimit(vcpu, most, reached)
             if self.config.affinity == "shared":
                 shared = SharedCore(self.clock, self._slot_threads)
                 shared.start()
@@ -310,6 +316,10 @@ class Vm:
         if self._event is not None:  # an end that came meanwhile lost its requests above
             make_vcpus_request(self.vcpus, Request.VM_DEAD)
         self.lifecycle.move(before)
+
+    async def step(self, instructions: int, vcpu: int | None = None) -> list[StepResult]:
+        """Have a paused VM execute `instructions`: see `Steering.step`."""
+        return await self.steering.step(instructions, vcpu)
 
     # Pausing.
 

@@ -43,11 +43,13 @@ _OVERRIDES: dict[str, tuple[str, str, str]] = {
     "name": ("--name", "NAME", "the machine's name in logs and metrics"),
     "clock": ("--clock", "host|virtual", "real time, or time that moves with guest instructions"),
     "slot": ("--slot", "thread|inline", "guest code in its own thread, or in the event loop's"),
+    "instructions": ("--instructions", "N", "end the machine when a vCPU has executed so many instructions"),
     "smp_mode": ("--smp-mode", "parallel|turns", "vCPUs at the same time, a thread each, or in turn"),
     "on_reset": ("--on-reset", "reset|exit", "what a reset by the guest does: starts it again (the default), or ends it"),
     "affinity": ("--affinity", "shared|free", "guest and event loop share a core while they can (the default), or not"),
 }
 """Options that override a setting of the same meaning: flag, placeholder and help by the setting's key."""
+_NUMBERS = ("vcpus", "instructions")
 _WITHOUT_VALUE = {"control": "auto"}
 """What an option means that is given without a value."""
 
@@ -61,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("machine", nargs="?", type=Path, help="a machine's description in TOML")
     for key, (flag, placeholder, text) in _OVERRIDES.items():
         flags = (flag, "--gic") if key == "irqchip" else (flag,)
-        added = parser.add_argument(*flags, dest=key, metavar=placeholder, help=text, type=int if key == "vcpus" else str)
+        added = parser.add_argument(*flags, dest=key, metavar=placeholder, help=text, type=int if key in _NUMBERS else str)
         if key in _WITHOUT_VALUE:
             added.nargs, added.const = "?", _WITHOUT_VALUE[key]
     parser.add_argument(

@@ -85,6 +85,7 @@ class ScriptedVm(Vm):
         quantum_us: int = 1000,
         on_device_fault: Literal["continue", "stop"] = "continue",
         on_reset: Literal["reset", "exit"] = "reset",
+        instructions: int | None = None,
         metrics: str | None = None,
         plugins: Plugins | None = None,
         instruments: Sequence[Instrument] = (),
@@ -103,6 +104,7 @@ class ScriptedVm(Vm):
             quantum_us=quantum_us,
             on_device_fault=on_device_fault,
             on_reset=on_reset,
+            instructions=instructions,
             metrics=metrics,
         )
         super().__init__(config, console=console, plugins=plugins or ToyPlugins(devices), clock=clock, instruments=instruments)

@@ -18,6 +18,7 @@ from avmm.instrument import KickAction, VcpuStats
 from avmm.vcpu.acks import Acknowledgements
 from avmm.vcpu.halt import HaltPoll, Sleep
 from avmm.vcpu.kicker import make_vcpus_request
+from avmm.vcpu.limit import InstructionLimit
 from avmm.vcpu.mode import TraceHook, Tracepoint, VcpuMode
 from avmm.vcpu.posted import PostedWord
 from avmm.vcpu.requests import NO_ACTION, REQUEST_MASK, UNHALT, Request, request_bit
@@ -75,6 +76,7 @@ class Vcpu:
         "idle",
         "index",
         "kicked_ns",
+        "limit",
         "lock",
         "mode",
         "names",
@@ -114,6 +116,8 @@ class Vcpu:
         self.sleep = Sleep(self)
         self.idle: IdleWatch | None = None
         self.halt_poll = HaltPoll()
+        self.limit: InstructionLimit | None = None
+        """What the vCPU may still execute; None: for ever."""
         self.step: Step | None = None
         """The step that is under way, though the vCPU is paused."""
         self.trace: TraceHook | None = None
@@ -337,6 +341,8 @@ class Vcpu:
             if exit_ is None:
                 await asyncio.sleep(0)  # cond_resched(): an entry given up must not keep the loop from others
             else:
+                if self.limit is not None:
+                    self.limit.left_guest()
                 if self.step is not None:
                     self.step.left_guest(exit_)
                 await self._handle(exit_)
@@ -381,6 +387,8 @@ class Vcpu:
         """Execute guest code on the calling thread until it exits; outside guest mode again on return. For slots."""
         if self.trace is not None:
             self.trace(Tracepoint.ENTRY, 0)
+        if self.limit is not None:
+            budget = self.limit.budget(budget)
         if self.step is not None:
             budget = self.step.budget(budget)
         self._guest_thread = threading.get_ident()

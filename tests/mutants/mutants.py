@@ -27,6 +27,7 @@ VIRTIO, CLAUSES_OF_VIRTIO = "plugins/avmm_virtio/", "tests/unit/virtio/test_clau
 PORTS, CONSOLE = "tests/unit/virtio/console/test_console.py", VIRTIO + "console/"
 STREAMS, VSOCK = "tests/unit/virtio/vsock/test_vsock.py", VIRTIO + "vsock/"
 LENT, RANDOM = "tests/unit/virtio/test_balloon.py", "tests/unit/virtio/test_entropy.py"
+LIMITS, LIMIT = CORE + "test_limit.py", "avmm/vcpu/limit.py"
 STEERING, STEP = CORE + "test_steering.py", "avmm/vcpu/step.py"
 CONTROL, GUARD, SOCKETS = "tests/unit/control/", "plugins/avmm_control/guard.py", "plugins/avmm_control/sockets.py"
 SLOT, VM, IDLE, SCRIPTED = "avmm/slot.py", "avmm/vm.py", "avmm/idle.py", "avmm/testing/scripted.py"
@@ -782,6 +783,14 @@ MUTANTS = [
     Mutant(
         "a step goes one too far", STEP, "        left = max(1, self._left)\n", "        left = self._left + 1\n", (STEERING,)
     ),
+    Mutant(
+        "a limit is one too high",
+        LIMIT,
+        "self._until = self._engine.instructions",
+        "self._until = 1 + self._engine.instructions",
+        (LIMITS,),
+    ),
+    Mutant("a limit does not hold for an entry", LIMIT, "return min(left, limit) if limit else left", "return limit", (LIMITS,)),
     Mutant("a step waits for a halt to end", STEP, "vcpu.sleep.halted and not vcpu.arch.runnable()", "False", (STEERING,)),
     Mutant("a step goes on after power-off", STEP, "elif vcpu.powered_off:", "elif False:", (STEERING,)),
     Mutant("a step leaves the vCPU running", STEP, "vcpu.make_request(Request.SLEEP)  # its", "pass  # its", (STEERING,)),

@@ -37,6 +37,12 @@ async def test_a_step_executes_exactly_so_many_instructions(slot):
         assert guest.entries == entries
 
 
+async def test_a_vm_steps_by_itself():
+    async with ScriptedVm(ENDLESS) as vm:
+        await paused(vm)
+        assert await vm.step(7) == [StepResult(0, 7, "budget")]
+
+
 async def test_counting_is_as_it_was_before_the_step():
     async with ScriptedVm([Spin(), Compute(50)], slot="thread") as vm:
         await paused(vm)
