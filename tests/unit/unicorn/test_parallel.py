@@ -176,7 +176,7 @@ def test_a_flag_that_is_set_first_is_seen_first() -> None:
 
 
 def stale_reads(guest: Guest, rounds: int = 2001) -> int:
-    """One remaps a page with TLBI and DSB and says when it is done, the other reads it: how often the page of before."""
+    """One remaps a page with TLBI and DSB and says when it is done, the others read it: how often the page of before."""
     generation = DATA + 0x2000
     guest.write(generation, bytes(8))
     guest.write(DATA, (0).to_bytes(8, "little"))
@@ -189,11 +189,11 @@ def stale_reads(guest: Guest, rounds: int = 2001) -> int:
     first, second = (page | ACCESSED | PAGE for page in (DATA, DATA + 0x1000))
     remap = {"x0": rounds, "x1": entry, "x2": first, "x3": second, "x5": WINDOW >> 12, "x24": FUNCTION}
     read = {"x1": WINDOW, "x9": 0, "x24": FUNCTION + 0x1000}
-    for index, registers in enumerate((remap, read)):
+    for index, registers in enumerate((remap, *(read for _ in guest.vcpus[1:]))):
         guest.vcpus[index].reset()
         guest.go(CODE, vcpu=index, x4=generation, x21=TCR, x22=TABLES, x23=SCTLR_MMU, **registers)
     run(guest)
-    return guest.registers("x9", vcpu=1)[0]
+    return sum(guest.registers("x9", vcpu=index)[0] for index in range(1, len(guest.vcpus)))
 
 
 def test_a_broadcast_tlbi_is_over_when_nobody_uses_the_old_translation() -> None:
@@ -207,7 +207,8 @@ def test_a_broadcast_tlbi_is_over_when_nobody_uses_the_old_translation() -> None
 
 
 def test_without_waiting_somebody_uses_it() -> None:
-    with parallel(without="waits") as guest:
+    # More than there are cores: one that loses its core in the middle of a block is late for sure.
+    with parallel(vcpus=len(os.sched_getaffinity(0)) + 2, without="waits") as guest:
         assert any(stale_reads(guest, (ROUNDS << n) + 1) for n in range(TRIES // 2))
 
 
