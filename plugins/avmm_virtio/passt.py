@@ -14,6 +14,9 @@ from avmm_virtio.stream import Connection, StreamNetdev
 
 _MTU = 65520
 """passt's own default, and what it offers by DHCP: bigger frames, fewer of them."""
+_BUFFER = 4 << 20
+"""Room for frames to the guest, in bytes, as far as the host allows it (net.core.wmem_max). passt drops what finds none, and
+sends it again only two seconds later; a TCP window of a Linux guest fits."""
 _STDERR_LIMIT = 4096
 
 
@@ -49,6 +52,7 @@ class PasstNetdev(StreamNetdev):
     async def _run_once(self) -> str:
         """One passt, from start to end; why it ended."""
         ours, theirs = socket.socketpair()
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
         with ours:
             try:
                 with theirs:

@@ -43,6 +43,19 @@ async def test_it_speaks_frames_with_what_it_starts_and_ends_it(tmp_path: Path) 
     assert not Path(f"/proc/{process}").exists()
 
 
+async def test_it_has_as_much_room_for_frames_as_the_host_allows(tmp_path: Path) -> None:
+    tell = """
+with socket.socket(fileno=fd) as ours:
+    said = b"%14d" % ours.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+    ours.sendall(bytes([0, 0, 0, 14]) + said)
+    ours.recv(1)
+"""
+    async with running(PasstNetdev("net0", script(tmp_path, tell))) as recorder:
+        await recorder.until(lambda: recorder.frames)
+    allowed = min(int(Path("/proc/sys/net/core/wmem_max").read_text()), 4 << 20)
+    assert int(recorder.frames[0]) == 2 * allowed, "what SO_SNDBUF reads as: the kernel's own records count"
+
+
 async def test_one_that_ends_is_started_again_and_its_last_words_are_told(tmp_path: Path) -> None:
     slept = asyncio.Event()
 
