@@ -19,6 +19,7 @@ from tests.benchmarks.table import Row
 BYTES, QUESTIONS, QUESTION = 50_000_000, 3_000, 64
 GREETING = struct.Struct("<QQ")
 CHUNK = 1 << 20
+BUFFER = 4 << 20
 
 
 def run(guest: Guest, rounds: int) -> list[Row]:
@@ -42,6 +43,7 @@ def run(guest: Guest, rounds: int) -> list[Row]:
 def _theirs(guest: Guest, append: str) -> Observed:
     """QEMU with the same card, and a passt of its own, as avmm's has."""
     ours, theirs = socket.socketpair()
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)  # as much as avmm's has
     with ours:
         with theirs:
             passt = subprocess.Popen(
