@@ -168,7 +168,7 @@ async def test_leaving_early_takes_the_running_guest_down(boot: Booting) -> None
 
 @pytest.mark.parametrize("smp_mode", ["parallel", "turns"])
 async def test_a_machine_executes_as_many_instructions_as_it_may(boot: Booting, smp_mode: str) -> None:
-    async with boot("smp", 2, instructions=1_234_567, smp_mode=smp_mode) as it:
+    async with boot("bench_alu", 2, instructions=1_234_567, smp_mode=smp_mode) as it:
         halt = await it.run()
         assert (halt.reason, halt.detail[7:]) == (HaltReason.STOPPED, "executed 1234567 instructions")
         executed = [vcpu.engine.instructions for vcpu in it.vm.vcpus]
