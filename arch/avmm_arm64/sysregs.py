@@ -43,10 +43,11 @@ CPU_MODELS = tuple(ID_AA64PFR0)
 ABSENT: dict[str, Encoding] = {
     **{f"ICC_AP0R{n}_EL1": (3, 0, 12, 8, 4 + n) for n in (1, 2, 3)},
     **{f"ICC_AP1R{n}_EL1": (3, 0, 12, 9, n) for n in (1, 2, 3)},
+    "ZCR_EL1": (3, 0, 1, 2, 0),
 }
 """Registers this machine does not have though its engine might: Undefined, and counted by name.
 
-With five priority bits there is one active priorities register a group (IHI 0069 12.2.5)."""
+With five priority bits there is one active priorities register a group (IHI 0069 12.2.5); there is no SVE."""
 
 _SYSTEM_REGISTER = int(ExitReason.SYSTEM_REGISTER)  # a plain integer: every trap counts
 

@@ -17,6 +17,8 @@ SVC_PROGRAM = bytes.fromhex("a1b400d4")  # svc #0x5a5
 ABORT_PROGRAM = bytes.fromhex("200040f9")  # ldr x0, [x1]
 WFI_AND_SPIN = bytes.fromhex("7f2003d500000014")
 ATOMICS_PROGRAM = bytes.fromhex("20087fc8200823c8220020f8")  # ldxp x0, x2, [x1]; stxp w3, x0, x2, [x1]; ldadd x0, x2, [x1]
+SVE_PROGRAM = bytes.fromhex("e0e31825")  # ptrue p0.b
+ESR_UNDEFINED = 0x0200_0000
 ESR_SVC = 0x5600_05A5
 ESR_ABORT = 0x9600_0010  # data abort from the same level, synchronous external abort, a read
 
@@ -50,7 +52,7 @@ class _Device(_Traps):
         pass
 
 
-def _run(program: bytes, *, parallel: bool = False) -> dict[str, int]:
+def _run(program: bytes, *, cpu: int = 0, parallel: bool = False) -> dict[str, int]:
     """Run `program` until its exception: the registers then, and `halted`; `alone` counts instructions with others stopped."""
     from avmm_unicorn._native import Machine, Vcpu
 
@@ -58,7 +60,7 @@ def _run(program: bytes, *, parallel: bool = False) -> dict[str, int]:
     page[0 : len(program)] = program
     for vector in range(VECTORS, VECTORS + 0x800, 0x80):
         page[vector : vector + len(WFI_AND_SPIN)] = WFI_AND_SPIN
-    machine = Machine(CPU_MAX if parallel else 0, 1 << 20, parallel)
+    machine = Machine(cpu, 1 << 20, parallel)
     machine.map(RAM, page, read_only=False)
     vcpu = Vcpu(machine, 0, _Device() if parallel else _Traps())
     try:
@@ -90,6 +92,8 @@ def check() -> None:
     entered = RAM + VECTORS + 0x200 + 4  # behind the WFI of the vector "current level with SP_ELx, synchronous"
     _expect("SVC", _run(SVC_PROGRAM), halted=1, pc=entered, esr_el1=ESR_SVC, elr_el1=RAM + 4, spsr_el1=0x3C5)
     _expect("an abort", _run(ABORT_PROGRAM), halted=1, pc=entered, esr_el1=ESR_ABORT, elr_el1=RAM, far_el1=NOTHING)
+    # The identification registers that decide what is decoded are where they are thought to be.
+    _expect("an SVE instruction", _run(SVE_PROGRAM, cpu=CPU_MAX), halted=1, pc=entered, esr_el1=ESR_UNDEFINED, elr_el1=RAM)
 
 
 @cache
@@ -100,7 +104,7 @@ def check_parallel() -> None:
     A pair and a single word: the library looks at two places for how to translate them.
     """
     check()
-    _expect("atomics on a device", _run(ATOMICS_PROGRAM, parallel=True), halted=1, alone=2)
+    _expect("atomics on a device", _run(ATOMICS_PROGRAM, cpu=CPU_MAX, parallel=True), halted=1, alone=2)
 
 
 def parallel_works() -> bool:

@@ -72,6 +72,7 @@
 #define ENV_PSTATE 328
 #define ENV_AARCH64 332
 #define ENV_HFLAGS 336
+#define ENV_ID_AA64PFR0 12944
 #define ENV_ID_AA64PFR1 12952
 #define ENV_CPACR_EL1 704
 #define ENV_SYNDROME 3024
@@ -269,6 +270,8 @@ _Static_assert(sizeof(TlbEntry) == 1 << TLB_ENTRY_BITS, "CPUTLBEntry");
 
 #define PSTATE_EL1H 5
 #define PSTATE_DAIF 0x3c0
+#define PFR0_SVE ((uint64_t)0xf << 32) /* ID_AA64PFR0_EL1.SVE, which decides what is decoded */
+#define CPACR_FPEN ((uint64_t)3 << 20)
 #define FEATURE_EL2 32
 #define FEATURE_EL3 33
 #define FEATURE_PMU 35

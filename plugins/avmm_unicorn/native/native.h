@@ -319,6 +319,7 @@ int avmm_watchpoint_flags(void *cpu, uint64_t address, uint64_t length);
 void avmm_watchpoint_check(void *cpu, uint64_t address, uint64_t length, uint32_t attrs, int access, uintptr_t host_pc);
 
 /* sysregs.c */
+void avmm_define_cpacr(Vcpu *vcpu);
 PyObject *avmm_define_register(Vcpu *vcpu, PyObject *arguments, PyObject *keywords);
 PyObject *avmm_define_counter(Vcpu *vcpu, PyObject *arguments, PyObject *keywords);
 PyObject *avmm_set_counter_offset(Vcpu *vcpu, PyObject *arguments, PyObject *keywords);

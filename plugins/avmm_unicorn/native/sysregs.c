@@ -244,6 +244,23 @@ PyObject *avmm_set_counter_offset(Vcpu *vcpu, PyObject *arguments, PyObject *key
     return PyErr_Format(PyExc_KeyError, "%s", name);
 }
 
+static void write_cpacr(void *env, const RegInfo *info, uint64_t value)
+{
+    (void)info;
+    FIELD(uint64_t, env, ENV_CPACR_EL1) = value & CPACR_FPEN;
+}
+
+/* CPACR_EL1: without SVE and without trace registers there is one field that can be written; the library keeps all bits. */
+void avmm_define_cpacr(Vcpu *vcpu)
+{
+    RegInfo info = *lib.get_reginfo(FIELD(void *, vcpu->cpu, ARM_CP_REGS), CP_KEY(3u, 0u, 1u, 0u, 2u));
+    info.type |= CP_OVERRIDE;
+    info.name = "CPACR_EL1";
+    info.state = CP_STATE_AA64;
+    info.writefn = write_cpacr;
+    lib.define_reginfo(vcpu->cpu, &info, vcpu);
+}
+
 void avmm_free_registers(Vcpu *vcpu)
 {
     while (vcpu->registers != NULL) {

@@ -70,6 +70,7 @@ static int open_instance(Vcpu *vcpu)
     /* EL1 is the highest exception level: whatever is above it is the host. */
     FIELD(uint64_t, vcpu->env, ENV_FEATURES) &=
         ~((uint64_t)1 << FEATURE_EL2 | (uint64_t)1 << FEATURE_EL3 | (uint64_t)1 << FEATURE_PMU);
+    FIELD(uint64_t, vcpu->env, ENV_ID_AA64PFR0) &= ~PFR0_SVE;
     void *class = FIELD(void *, vcpu->cpu, CPU_CLASS);
     FIELD(void *, class, CLASS_TLB_FILL) = (void *)avmm_tlb_fill;
     FIELD(void *, class, CLASS_EXEC_INTERRUPT) = (void *)avmm_exec_interrupt;
@@ -84,6 +85,7 @@ static int open_instance(Vcpu *vcpu)
     /* Memory is mapped over this; what is left of it is I/O, with its guest physical address for an offset. */
     lib.memory_map_io(vcpu->uc, 0, (size_t)1 << 52, (void *)no_read, (void *)no_write, NULL, NULL);
     avmm_define_cache_operations(vcpu);
+    avmm_define_cpacr(vcpu);
     avmm_begin_events(vcpu);
     if (avmm_begin_lookup(vcpu) < 0) {
         PyErr_NoMemory();

@@ -13,12 +13,11 @@ from tests.unit.unicorn.guest import CODE, DEADLINE, RAM, Guest
 PFR0, PFR1, ISAR0, ISAR1, MMFR1, MMFR2 = (0, 4, 0), (0, 4, 1), (0, 6, 0), (0, 6, 1), (0, 7, 1), (0, 7, 2)
 """CRn, CRm, op2 of ID_AA64*_EL1."""
 ESR_UNDEFINED = 0x0200_0000
-TRAPPED_SVE = 0x19
-EXECUTED_UNTOLD = {("max", "SVE")}
-"""What the engine has though nobody is told (docs/explanation/unicorn-engine.md)."""
 WFI = 0xD503207F
-# mov x0, #3 << 20; msr cpacr_el1, x0; isb
-FLOATING_POINT_ON = (0xD2A00600, 0xD5181040, 0xD5033FDF)
+# mov x0, #0xffff << 16; movk x0, #0xffff; msr cpacr_el1, x0; isb: all of it, SVE by CPACR_EL1.ZEN too
+EVERYTHING_ON = (0xD2BFFFE0, 0xF29FFFE0, 0xD5181040, 0xD5033FDF)
+CPACR = (1, 0, 2)
+FPEN = 3 << 20
 
 
 @dataclass(frozen=True)
@@ -88,14 +87,22 @@ def mrs(register: tuple[int, int, int]) -> int:
 def test_a_feature_is_there_when_it_is_said_to_be(cpu: str, feature: Feature) -> None:
     own = SystemRegister("ID_AA64PFR0_EL1", (3, 0, 0, 4, 0), constant=ID_AA64PFR0[cpu])
     with Guest(cpu=cpu, registers=[own]) as guest:
-        program = (*FLOATING_POINT_ON, mrs(feature.register), feature.instruction, WFI)
+        program = (*EVERYTHING_ON, mrs(feature.register), feature.instruction, WFI)
         guest.start(program, x3=RAM + 0x8000)
         assert guest.vcpu.enter(DEADLINE) is HALTED
         told = guest.registers("x2")[0] >> feature.shift & 0xF
         exceptions, syndrome, pc = guest.registers("x29", "esr_el1", "elr_el1")
         if feature.least <= told != 0xF:
             assert exceptions == 0, f"said to be there ({told}), but {syndrome:#x}"
-        elif (cpu, feature.name) in EXECUTED_UNTOLD:
-            assert (exceptions, syndrome >> 26) == (1, TRAPPED_SVE), "the engine's, until the guest lets itself use it"
         else:
-            assert (exceptions, syndrome, pc) == (1, ESR_UNDEFINED, CODE + 16), f"said not to be there ({told})"
+            refused = CODE + 4 * (len(EVERYTHING_ON) + 1)
+            assert (exceptions, syndrome, pc) == (1, ESR_UNDEFINED, refused), f"said not to be there ({told})"
+
+
+@pytest.mark.parametrize("cpu", CPU_MODELS)
+def test_cpacr_keeps_only_what_there_is_to_let_through(cpu: str) -> None:
+    """Arm ARM D17.2.30: ZEN, SMEN and TTA are RES0 without SVE, SME and trace registers."""
+    with Guest(cpu=cpu) as guest:
+        guest.start((mrs(CPACR), *EVERYTHING_ON, 0xAA0203E3, mrs(CPACR), WFI))  # mov x3, x2 between
+        assert guest.vcpu.enter(DEADLINE) is HALTED
+        assert guest.registers("x3", "x2") == (0, FPEN)

@@ -97,6 +97,11 @@ def test_an_outcome_that_is_not_the_expected_one(monkeypatch: pytest.MonkeyPatch
     assert refusal() == f"unicorn engine: {expected}"
 
 
+def test_an_instruction_that_should_not_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selfcheck, "SVE_PROGRAM", bytes.fromhex("2000679e"))  # fmov d0, x1: trapped, and not undefined
+    assert "after an SVE instruction esr_el1 is 0x1fe00000, not 0x2000000" in refusal()
+
+
 LOAD = """
 import sys
 from avmm.plugin import EngineError
