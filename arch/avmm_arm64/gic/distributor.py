@@ -22,14 +22,15 @@ _CTLR_GROUPS = 0b11
 _CTLR_ARE_DS = 1 << 4 | 1 << 6
 """Affinity routing and a single Security state: both read as one and cannot be changed."""
 _TYPER = 1 << 25 | 9 << 19
-"""No1N: an SPI has one target; IDbits: 10-bit INTIDs; no LPIs, MBIs, extended range. ITLinesNumber is to be added."""
-_AFFINITY_MASK = 0xFF_00FF_FFFF
+"""No1N: an SPI has one target; IDbits: 10-bit INTIDs; no LPIs, MBIs, Aff3, extended range. ITLinesNumber is to be added."""
+_AFFINITY_MASK = 0xFF_FFFF
+"""What IROUTER has: Aff2, Aff1, Aff0. Aff3 and Interrupt_Routing_Mode are RES0 (TYPER.A3V = 0, No1N = 1)."""
 
 
 class Distributor(Device):
     """GICD: the registers of the shared peripheral interrupts (SPI n is INTID 32 + n). Owner: the device lock.
 
-    `by_affinity` finds a vCPU by Aff3 (bits 39:32), Aff2, Aff1, Aff0 (bits 23:0), as IROUTER writes them. There are `spis`
+    `by_affinity` finds a vCPU by Aff3.Aff2.Aff1.Aff0 in 32 bits; only those with Aff3 = 0 can be targets. There are `spis`
     interrupts: 960 at most, a multiple of 32.
     """
 

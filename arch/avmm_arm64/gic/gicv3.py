@@ -11,7 +11,6 @@ from avmm_arm64.gic.redistributor import Redistributor, RedistributorRegion
 
 _FIRST_PPI, _FIRST_SPI = 16, 32
 _SGIR_IRM = 1 << 40
-_SGIR_RS_SHIFT = 44
 
 
 class Gic:
@@ -22,9 +21,8 @@ class Gic:
     """
 
     def __init__(self, affinities: Sequence[int], signal: Callable[[int, bool, bool], None], spis: int = SPI_COUNT) -> None:
-        router = {(affinity & 0xFF00_0000) << 8 | affinity & 0xFF_FFFF: index for index, affinity in enumerate(affinities)}
         self._by_affinity = {affinity: index for index, affinity in enumerate(affinities)}
-        self.distributor = Distributor(router, spis)
+        self.distributor = Distributor(self._by_affinity, spis)
         self.redistributors = [
             Redistributor(index, affinity, last=index == len(affinities) - 1) for index, affinity in enumerate(affinities)
         ]
@@ -61,7 +59,8 @@ class Gic:
     def send_sgi(self, sender: int, value: int, *, group1: bool) -> None:
         """A write of `value` to ICC_SGI1R_EL1 (`group1`), or to ICC_SGI0R_EL1 or ICC_ASGI1R_EL1, by vCPU `sender`.
 
-        With one Security state the first reaches SGIs of both groups, the others those of Group 0 (IHI 0069 8.1.10).
+        With one Security state the first reaches SGIs of both groups, the others those of Group 0 (IHI 0069 8.1.10). There is no
+        range selector (ICC_CTLR_EL1.RSS is 0): a target list is Aff0 0 to 15.
         """
         bit = 1 << (value >> 24 & 0xF)
         if value & _SGIR_IRM:
@@ -70,10 +69,10 @@ class Gic:
                     _make_pending(redistributor, bit, group1=group1)
             return
         cluster = (value >> 48 & 0xFF) << 24 | (value >> 32 & 0xFF) << 16 | (value >> 16 & 0xFF) << 8
-        targets, aff0 = value & 0xFFFF, (value >> _SGIR_RS_SHIFT & 0xF) << 4
+        targets = value & 0xFFFF
         while targets:
             lowest = targets & -targets
-            target = self._by_affinity.get(cluster | aff0 | lowest.bit_length() - 1)
+            target = self._by_affinity.get(cluster | lowest.bit_length() - 1)
             if target is not None:
                 _make_pending(self.redistributors[target], bit, group1=group1)
             targets ^= lowest

@@ -108,7 +108,16 @@ class TestSgi:
     def test_to_nobody(self, bench: GicBench) -> None:
         assert self.send(bench, 0xFFFC) == []
         assert self.send(bench, 7 << 16 | 0xFFFF) == []
-        assert self.send(bench, 1 << 44 | 0xFFFF) == [], "range selector 1: no vCPU has Aff0 beyond 15"
+        assert self.send(bench, 1 << 48 | 0xFFFF) == self.send(bench, 1 << 32 | 0xFFFF) == []
+
+    def test_the_range_selector_is_not_there(self) -> None:
+        """RS is RES0 with ICC_CTLR_EL1.RSS = 0: a target list is Aff0 0 to 15, whoever else there is."""
+        bench = GicBench(affinities=[0, 1, 0x11])
+        assert self.send(bench, 1 << 44 | 0b10) == [1]
+
+    def test_all_others_are_all_others_whatever_else_is_written(self) -> None:
+        bench = GicBench(affinities=[0, 1, 0x0102_0304])
+        assert self.send(bench, 1 << 40 | 7 << 48 | 7 << 32 | 7 << 16 | 0b11, sender=0) == [1, 2]
 
     @pytest.mark.parametrize("configured", [0, 1])
     def test_groups(self, bench: GicBench, configured: int) -> None:
