@@ -38,20 +38,15 @@ class GicPlaces:
     def _set_redistributors(self, address: int, vcpus: int) -> None:
         if self._redistributors is not None:
             raise OperationRefused(EEXIST, f"redist is at {self._redistributors:#x} already")
-        distributor = self._distributor
-        if distributor is not None and distributor < address < distributor + _DISTRIBUTOR_SIZE:
-            raise OperationRefused(EINVAL, f"redist {address:#x} is in the distributor at {distributor:#x}")
-        _check_place(address, 0)
+        end, distributor = address + vcpus * FRAME_SIZE, self._distributor
+        if distributor is not None and distributor < end and address < distributor + _DISTRIBUTOR_SIZE:
+            raise OperationRefused(EINVAL, f"redist {address:#x} overlaps the distributor at {distributor:#x}")
+        _check_place(address, vcpus * FRAME_SIZE)
         self._redistributors = address
-        try:
-            self.check_vcpus(vcpus)
-        except OperationRefused:
-            self._redistributors = None
-            raise
 
     def check_vcpus(self, vcpus: int) -> None:
         """The redistributors of `vcpus` vCPUs must fit where they are; OperationRefused (EINVAL)."""
-        if self._redistributors is not None and vcpus and not self._good(vcpus):
+        if self._redistributors is not None and not self._good(vcpus):
             raise OperationRefused(EINVAL, f"no room for {vcpus} redistributors at {self._redistributors:#x}")
 
     def check_complete(self, vcpus: int) -> tuple[int, int]:

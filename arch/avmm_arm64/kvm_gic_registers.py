@@ -13,8 +13,13 @@ from avmm_arm64.gic.redistributor import FRAME_SIZE
 DIST_REGS, REDIST_REGS = 1, 5
 """KVM_DEV_ARM_VGIC_GRP_DIST_REGS and KVM_DEV_ARM_VGIC_GRP_REDIST_REGS."""
 
-_IIDR = 0x4B00_343B
-"""Product 0x4b ("K"), revision 3, implementer Arm."""
+_DISTRIBUTOR_IIDR, _REDISTRIBUTOR_IIDR = 0x4B00_343B, 0x4B00_043B
+"""Product 0x4b ("K"), implementer Arm; the distributor tells the revision, 3, as well."""
+_REDISTRIBUTOR_CTLR = 1 << 2 | 1 << 1
+"""IR and CES (IHI 0069 12.11, GICR_CTLR): LPIs can be invalidated directly, and disabled again."""
+_PENDBASER = 3 << 7 | 1 << 10
+"""What it is at first: inner shareable, read-allocate and write-back."""
+_STATUS = 0xFFFF_FFFF
 _NO_1_OF_N, _ENABLE_GROUP0 = 1 << 25, 1 << 0
 _ISPENDR, _ICPENDR, _ISACTIVER = 0x200, 0x280, 0x300
 _IDREGS, _FRAME = 0xFFD0, 0x1_0000
@@ -48,9 +53,11 @@ def _distributor(gic: Gic, offset: int) -> int | None:
         case 0x0004:  # GICD_TYPER
             return gic.distributor.read(offset, Width.W32) & ~_NO_1_OF_N
         case 0x0008:  # GICD_IIDR
-            return _IIDR
-        case 0x000C | 0x0010:  # reserved, GICD_STATUSR
+            return _DISTRIBUTOR_IIDR
+        case 0x000C:  # GICD_TYPER2
             return 0
+        case 0x0010:  # GICD_STATUSR
+            return _STATUS
         case _:
             pass
     if _IDREGS <= offset < _FRAME:
@@ -63,13 +70,19 @@ def _distributor(gic: Gic, offset: int) -> int | None:
 
 def _redistributor(gic: Gic, vcpu: int, offset: int) -> int | None:
     match offset:
+        case 0x0000:
+            return _REDISTRIBUTOR_CTLR
         case 0x0004:  # GICR_IIDR
-            return _IIDR
-        case 0x0000 | 0x0010 | 0x0014:  # GICR_CTLR, GICR_STATUSR, GICR_WAKER
+            return _REDISTRIBUTOR_IIDR
+        case 0x0078:  # GICR_PENDBASER
+            return _PENDBASER
+        case 0x0010 | 0x0014 | 0x0070 | 0x0074 | 0x007C:  # GICR_STATUSR, GICR_WAKER, GICR_PROPBASER, GICR_PENDBASER's upper half
+            return 0
+        case 0x00A0 | 0x00A4 | 0x00B0 | 0x00B4 | 0x00C0:  # GICR_INVLPIR, GICR_INVALLR, GICR_SYNCR
             return 0
         case _:
             pass
-    if offset in (0x0008, 0x000C) or 0x0070 <= offset < 0x0080 or _IDREGS <= offset < _FRAME:
+    if offset in (0x0008, 0x000C) or _IDREGS <= offset < _FRAME:
         return gic.region.read(vcpu * FRAME_SIZE + offset, Width.W32)
     private = offset - _FRAME
     if private in (0xD00, 0xE00):  # GICR_IGRPMODR0, GICR_NSACR

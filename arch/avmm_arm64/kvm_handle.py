@@ -74,6 +74,8 @@ class Handle:
     """One vCPU. `parts` is the real one, made when it first runs; what is set before is kept in `registers` until then."""
 
     vcpu: Vcpu
+    id: int
+    """As its user chose it; its place among the vCPUs, which its affinity does not go by, is `vcpu.index`."""
     firmware: FirmwareFeatures
     features: frozenset[str] | None = None
     """The features it was initialised with; None before KVM_ARM_VCPU_INIT."""
@@ -96,7 +98,12 @@ class Handle:
     """MPIDR_EL1."""
 
     def __post_init__(self) -> None:
-        self.mpidr = MPIDR_RES1 | affinity(self.vcpu.index)
+        self.mpidr = MPIDR_RES1 | affinity(self.id)
+
+    @property
+    def waits_of_firmware(self) -> int:
+        """Times it waited by a firmware call, not by WFI."""
+        return 0 if self.parts is None else self.parts.waits_of_firmware
 
     # psci.PsciCpu
 
@@ -165,6 +172,11 @@ class Handle:
         self.show_pins()
         self.vcpu.make_request_and_kick(ArmRequest.IRQ_PENDING)
 
+    def release_pins(self) -> None:
+        """Both pins are low again: an initialisation sets them anew."""
+        self.irq = self.fiq = False
+        self.show_pins()
+
     def show_pins(self) -> None:
         """Bring the pins to the vCPU itself."""
         if self.parts is not None and isinstance(self.parts.irqchip, PinsOnly):
@@ -210,6 +222,7 @@ class Handle:
                 self.mmio_exits += 1
             case SystemEventExit():
                 self.run.exit_reason, self.run.system_event = ExitReason.SYSTEM_EVENT, why
+                self.parts.mmio_data = why.flags  # one place in the union of all exits
             case _:
                 raise AssertionError(f"a run cannot end with {why!r}")
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from errno import EBUSY, EINVAL
 
-from avmm.plugin import Bus, OperationRefused
+from avmm.plugin import Bus, NotApplicable, OperationRefused
 from avmm_arm64 import kvm_gic_registers
 from avmm_arm64.gic import CpuInterface, Gic
 from avmm_arm64.interrupt_claims import FIRST_SPI, Claims, is_ppi
@@ -47,14 +47,14 @@ class KvmGic:
             raise OperationRefused(EBUSY, f"there are {self._interrupts} interrupts already")
         self._interrupts = count
 
-    def initialize(self, vcpus: int, signal: Callable[[int, bool, bool], None]) -> None:
-        """Make the controller for so many vCPUs; again is nothing. `signal` as for `Gic`."""
+    def initialize(self, ids: Sequence[int], signal: Callable[[int, bool, bool], None]) -> None:
+        """Make the controller for the vCPUs with these ids; again is nothing. `signal` as for `Gic`."""
         if self.gic is not None:
             return
         self._interrupts = self._interrupts or _DEFAULT_INTERRUPTS
         self._claims = Claims(self._interrupts)
         # With no vCPU there will never be one: nobody sees what it has instead.
-        affinities = [affinity(index) for index in range(max(vcpus, 1))]
+        affinities = [affinity(number) for number in ids or (0,)]
         self.gic = Gic(affinities, signal, self._interrupts - FIRST_SPI)
         kvm_gic_registers.begin(self.gic)
 
@@ -128,11 +128,16 @@ class PinsOnly(Gic):
         self.interfaces[index] = self.pins
 
 
-def irq_type(kind: object) -> str:
-    """`cpu`, `spi` or `ppi`; OperationRefused (EINVAL) for anything else."""
-    if kind not in _TYPES:
+def irq_type(kind: int | str) -> str:
+    """`cpu`, `spi` or `ppi`, or its number; OperationRefused (EINVAL) for any other number, NotApplicable for another name."""
+    if isinstance(kind, str):
+        if kind not in _TYPES:
+            raise NotApplicable(f"irq_line: {kind!r} names no type")
+        return kind
+    if not 0 <= kind < len(_TYPES):
         raise OperationRefused(EINVAL, f"there is no interrupt type {kind}")
-    return str(kind)
+    return _TYPES[kind]
 
 
-_TYPES: Sequence[object] = ("cpu", "spi", "ppi")
+_TYPES = ("cpu", "spi", "ppi")
+"""By their numbers, KVM_ARM_IRQ_TYPE_*."""

@@ -108,7 +108,7 @@ class KvmMachine:
         }
         vcpu = self.vm.add_vcpu(handlers, _NAMES)
         firmware = FirmwareFeatures(stolen_time=lambda: self._stolen_times.vcpus[index])
-        handle = Handle(vcpu, firmware)
+        handle = Handle(vcpu, number, firmware)
         self._by_id[number] = handle
         self.handles.append(handle)
         self.attributes.timers.vcpus.append(TimerPpis())
@@ -125,24 +125,25 @@ class KvmMachine:
                 self._engine.map_memory(slot)
         self.vm.memory.write(RAM_BASE, image)
 
-    def irq_line(self, kind: object, vcpu: int, number: int, level: bool) -> None:
+    def irq_line(self, kind: int | str, vcpu: int, number: int, level: bool) -> None:
         """KVM_IRQ_LINE: drive a CPU's pin (`cpu`), a private (`ppi`) or a shared (`spi`) interrupt."""
-        kind = irq_type(kind)
-        if (kind == "cpu") == self.in_kernel:
+        of = irq_type(kind)
+        if (of == "cpu") == self.in_kernel:
             raise OperationRefused(ENXIO, "there is a GIC" if self.in_kernel else "there is no GIC")
-        if kind != "spi" and vcpu not in self._by_id:
+        if of != "spi" and vcpu not in self._by_id:
             raise OperationRefused(EINVAL, f"there is no vCPU {vcpu}")
-        if kind == "cpu":
+        if of == "cpu":
             self._by_id[vcpu].drive_pin(number, level)
             return
-        if (kind == "spi") != (number >= 32) or number < 16:
-            raise OperationRefused(EINVAL, f"{number} is no {kind}")
+        if (of == "spi") != (number >= 32) or number < 16:
+            raise OperationRefused(EINVAL, f"{number} is no {of}")
         with self.vm.device_lock:
-            self.gic.inject(self._by_id[vcpu].vcpu.index if kind == "ppi" else 0, number, level)
+            self.gic.inject(self._by_id[vcpu].vcpu.index if of == "ppi" else 0, number, level)
 
     def _system_event(self, event: SystemEvent, detail: str) -> None:
         """The guest wants it off or reset: every vCPU stops, and the caller's run ends (kvm_prepare_system_event)."""
         for handle in self.handles:
+            self.vm.slot(handle.vcpu).suspended = False
             handle.vcpu.power_off()
             if handle.vcpu.in_guest_thread() and handle.parts is not None:
                 handle.parts.leave(system_event_exit(event, detail))
@@ -172,7 +173,7 @@ class KvmMachine:
 
     def init_vgic(self) -> None:
         """KVM_DEV_ARM_VGIC_CTRL_INIT."""
-        self.gic.initialize(len(self.handles), self._drive_pins)
+        self.gic.initialize([handle.id for handle in self.handles], self._drive_pins)
 
     def _drive_pins(self, index: int, irq: bool, fiq: bool) -> None:
         parts = self.handles[index].parts if index < len(self.handles) else None
@@ -194,6 +195,7 @@ class KvmMachine:
         self.attributes.pmu.supported = "pmu_v3" in lasting
         handle.firmware.psci = "psci_0_2" in lasting
         handle.registers.clear()
+        handle.release_pins()
         if handle.parts is not None:
             handle.parts.reset()
             handle.parts.engine.write_register("pc", 0)
@@ -269,7 +271,7 @@ class KvmMachine:
             for intid in (ppis.virtual, ppis.physical):
                 gic.set_ppi_level(index, intid, level=False)  # the wire has an owner now, whose level counts
         pmu = PmuOptions() if self.attributes.pmu.supported else NO_PMU
-        parts = KvmVcpu(vcpu, vm, gic or PinsOnly(index), self._psci, self._counters, ppis, pmu, handle.firmware)
+        parts = KvmVcpu(vcpu, vm, gic or PinsOnly(index), self._psci, self._counters, ppis, pmu, handle.firmware, handle.mpidr)
         parts.attributes = self.attributes
         vcpu.arch = parts
         vcpu.engine = self._engine.create_vcpu(index, parts.traps, parts.system_registers, parts.counters)
@@ -285,13 +287,11 @@ class KvmMachine:
         handle.show_pins()
 
     def _handle_reset(self, vcpu: Vcpu) -> None:
-        parts = self.handles[vcpu.index].parts
-        if parts is not None:
+        if (parts := self.handles[vcpu.index].parts) is not None:
             parts.handle_reset()
 
     def _handle_reload_pmu(self, vcpu: Vcpu) -> None:
-        parts = self.handles[vcpu.index].parts
-        if parts is not None:
+        if (parts := self.handles[vcpu.index].parts) is not None:
             parts.reload_pmu()
 
 

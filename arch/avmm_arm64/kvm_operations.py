@@ -32,6 +32,11 @@ class Arguments:
     def __contains__(self, name: str) -> bool:
         return name in self._given
 
+    @property
+    def names_a_vcpu(self) -> bool:
+        """False for an operation on the VM itself (`fd`)."""
+        return "fd" not in self
+
     def integer(self, name: str, default: int | None = None) -> int:
         """A number; `default` where it is not given."""
         value = self._given.get(name, default)
@@ -70,22 +75,27 @@ class Arguments:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What an operation takes, and whether it fails on a VM that is dead."""
+    """What an operation takes, whether it fails on a VM that is dead, and whether it waits for the end of its vCPU's run."""
 
     method: str
     arguments: tuple[str, ...]
     ioctl: bool
+    waits: bool
 
 
 OPERATIONS: dict[str, Signature] = {}
 Method = TypeVar("Method", bound=Callable[..., Coroutine[object, object, Answer]])
 
 
-def operation(*arguments: str, ioctl: bool = True) -> Callable[[Method], Method]:
-    """A method `op_name` is the operation `name`, with these arguments; an `ioctl` fails with EIO on a VM that is dead."""
+def operation(*arguments: str, ioctl: bool = True, waits: bool = False) -> Callable[[Method], Method]:
+    """A method `op_name` is the operation `name`, with these arguments; an `ioctl` fails with EIO on a VM that is dead.
+
+    One that `waits` needs its vCPU to itself: it is blocked while the vCPU is in a run, or with `async` goes on after it.
+    """
 
     def register(method: Method) -> Method:
-        OPERATIONS[method.__name__.removeprefix("op_")] = Signature(method.__name__, arguments, ioctl)
+        known = (*arguments, "async") if waits else arguments
+        OPERATIONS[method.__name__.removeprefix("op_")] = Signature(method.__name__, known, ioctl, waits)
         return method
 
     return register

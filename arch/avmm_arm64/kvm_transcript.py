@@ -25,6 +25,8 @@ class KvmTranscript(VmOperations, VcpuOperations, RunOperations):
         try:
             if signature.ioctl:
                 self.machine.check_alive()
+            if signature.waits and checked.names_a_vcpu and self.vm.in_run(self.handle(checked).vcpu):
+                return self.defer(checked, method)
             return await method(checked)
         except OperationRefused as refusal:
             return {"ret": -1, "errno": refusal.errno_name}

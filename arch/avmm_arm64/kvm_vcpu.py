@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from avmm.plugin import Hypercall, Leave, SystemEvent, SystemRegister, UserspaceVm, Vcpu
@@ -88,13 +88,21 @@ class KvmVcpu(Arm64Vcpu):
         ppis: TimerPpis,
         pmu: PmuOptions,
         features: FirmwareFeatures,
+        mpidr: int,
     ) -> None:
+        """Arguments as for `Arm64Vcpu`; `mpidr` is MPIDR_EL1, which goes by the id that the vCPU's user chose."""
         super().__init__(vcpu, vm, CPU_MODEL, gic, psci, counters, ppis, pmu)
+        self.mpidr = mpidr
+        self.system_registers = [_with_mpidr(register, mpidr) for register in self.system_registers]
         self._userspace, self._features, self._ppis = vm, features, ppis
         self.irqchip = gic
         self._own_irqchip = not isinstance(gic, PinsOnly)
         if not self._own_irqchip:
             self.system_registers = [_without_gic(register) for register in self.system_registers]
+        self.mmio_data = 0
+        """What stands in kvm_run for the data of an access, 8 bytes: what the guest stored last, or loaded from a device."""
+        self.waits_of_firmware = 0
+        """CPU_SUSPEND calls: they end an entry as WFI does, without being one."""
         self._completed: list[MmioExit] = []
         """Accesses that userspace has carried out: when their instruction is executed again, it does not leave for them."""
         self.device_irq_level = 0
@@ -105,10 +113,10 @@ class KvmVcpu(Arm64Vcpu):
 
     def mmio_read(self, address: int, width: int) -> int:
         if self._bus.find(address) is not None:
-            return super().mmio_read(address, width)
+            return self._keep(width, super().mmio_read(address, width))
         access = MmioExit(address, width, None)
         if self._completes(access):
-            return 0  # what userspace left in kvm_run
+            return self.mmio_data & (1 << 8 * width) - 1  # what userspace left there: all of it
         raise Leave(access)
 
     def mmio_write(self, address: int, width: int, value: int) -> None:
@@ -117,7 +125,12 @@ class KvmVcpu(Arm64Vcpu):
             return
         access = MmioExit(address, width, value)
         if not self._completes(access):
+            self._keep(width, value)
             raise Leave(access)
+
+    def _keep(self, width: int, value: int) -> int:
+        self.mmio_data = self.mmio_data & ~((1 << 8 * width) - 1) | value
+        return value
 
     def _completes(self, access: MmioExit) -> bool:
         if not self._completed or self._completed[0] != access:
@@ -162,6 +175,10 @@ class KvmVcpu(Arm64Vcpu):
         # Revision and attributes 0, no time: a vCPU that runs has its slot to itself.
         self._vm.memory.write(address, bytes(_STOLEN_TIME_SIZE))
         return address
+
+    def suspend(self) -> None:
+        self.waits_of_firmware += 1
+        super().suspend()
 
     def leave(self, why: object) -> None:
         """Have the run end after the trap that is being handled."""
@@ -211,6 +228,10 @@ def system_event_exit(event: SystemEvent, detail: str) -> SystemEventExit:
             return SystemEventExit(SystemEventType.RESET, flags=int(detail.startswith("SYSTEM_RESET2")))
         case SystemEvent.CRASH:
             return SystemEventExit(SystemEventType.CRASH)
+
+
+def _with_mpidr(register: SystemRegister, mpidr: int) -> SystemRegister:
+    return replace(register, constant=mpidr) if register.name == "MPIDR_EL1" else register
 
 
 def _without_gic(register: SystemRegister) -> SystemRegister:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from errno import EFAULT, EINVAL, ENXIO
 
-from avmm.plugin import AttributeValue, EngineFactory, EventFilter, ExitReason, NotApplicable, OperationRefused, resolve
+from avmm.plugin import AttributeValue, EngineFactory, EventFilter, ExitReason, NotApplicable, OperationRefused
 from avmm_arm64.attributes import GROUPS
 from avmm_arm64.kvm_handle import Handle
 from avmm_arm64.kvm_machine import GENERIC_TARGET
@@ -13,9 +13,11 @@ from avmm_arm64.kvm_operations import DEFAULT_TIMEOUT_MS, NS_PER_MS, Answer, Arg
 from avmm_arm64.layout import RAM_BASE
 from avmm_arm64.pmu_attributes import HOST_PMU
 
+Work = Callable[[Arguments], Coroutine[object, object, Answer]]
 _UNREADABLE = ("null", "bad", "kernel", "edge")
 """User pointers that cannot be read; those that can: ro, unaligned."""
 _UNWRITABLE = (*_UNREADABLE, "ro")
+_ATTRIBUTES = {name: number for group in GROUPS.values() for name, number in group.attributes.items()}
 _SMCCC_FILTER = 0, 0
 """KVM_ARM_VM_SMCCC_CTRL, KVM_ARM_VM_SMCCC_FILTER."""
 
@@ -25,12 +27,12 @@ class VcpuOperations(Operations):
 
     def __init__(self, engine: EngineFactory) -> None:
         super().__init__(engine)
-        self._deferred: tuple[Handle, Callable[[], None]] | None = None
+        self._deferred: tuple[Handle, Arguments, Work] | None = None
         """An operation on a vCPU that waits for its run to end."""
 
     # vCPUs: attributes
 
-    @operation("vcpu", "group", "attr", "fd", "flags", "argp", "addr", "value", "filter", "size")
+    @operation("vcpu", "group", "attr", "fd", "flags", "argp", "addr", "value", "filter", "size", waits=True)
     async def op_has_attr(self, arguments: Arguments) -> Answer:
         if self._on_the_vm(arguments):
             self._vm_attribute(arguments)
@@ -40,10 +42,11 @@ class VcpuOperations(Operations):
             raise OperationRefused(ENXIO, f"no attribute {attribute} in group {group}")
         return {"ret": 0}
 
-    @operation("vcpu", "group", "attr", "fd", "flags", "argp", "addr", "value", "filter", "size")
+    @operation("vcpu", "group", "attr", "fd", "flags", "argp", "addr", "value", "filter", "size", waits=True)
     async def op_get_attr(self, arguments: Arguments) -> Answer:
-        if self._on_the_vm(arguments):
+        if not arguments.names_a_vcpu:
             raise OperationRefused(EINVAL, "attributes of the VM cannot be read")
+        self._on_the_vm(arguments)
         handle, group, attribute = self._attribute(arguments)
         value = self.machine.attributes.get_attr(handle.vcpu.index, group, attribute)
         if "addr" not in arguments:
@@ -52,7 +55,7 @@ class VcpuOperations(Operations):
             raise OperationRefused(EFAULT, "the value cannot be stored")
         return {"ret": 0}
 
-    @operation("vcpu", "group", "attr", "fd", "flags", "argp", "addr", "value", "filter", "size", "async")
+    @operation("vcpu", "group", "attr", "fd", "flags", "argp", "addr", "value", "filter", "size", waits=True)
     async def op_set_attr(self, arguments: Arguments) -> Answer:
         value = _attribute_value(arguments)
         if self._on_the_vm(arguments):
@@ -61,52 +64,48 @@ class VcpuOperations(Operations):
                 raise OperationRefused(EFAULT, "the filter cannot be read")
             raise OperationRefused(EINVAL, f"{value} is no range of function identifiers")
         handle, group, attribute = self._attribute(arguments)
-        return self._unless_in_run(
-            handle, arguments, lambda: self.machine.attributes.set_attr(handle.vcpu.index, group, attribute, value)
-        )
+        self.machine.attributes.set_attr(handle.vcpu.index, group, attribute, value)
+        return {"ret": 0}
 
     def _on_the_vm(self, arguments: Arguments) -> bool:
         """True for an operation on the VM's attributes; OperationRefused (EFAULT) when it does not even say which one."""
         self.handle(arguments)
         if "argp" in arguments:
             raise OperationRefused(EFAULT, "the description of the attribute cannot be read")
-        return "fd" in arguments
+        return not arguments.names_a_vcpu
 
     def _vm_attribute(self, arguments: Arguments) -> None:
         """OperationRefused (ENXIO) but for the one attribute of a VM: SMCCC_FILTER, calls that are left to userspace."""
-        group, attribute = resolve(GROUPS, arguments.number_or_name("group"), arguments.number_or_name("attr"))
+        group, attribute = _numbers(arguments)
         if (group, attribute) != _SMCCC_FILTER:
             raise OperationRefused(ENXIO, f"the VM has no attribute {attribute} in group {group}")
 
     def _attribute(self, arguments: Arguments) -> tuple[Handle, int, int]:
         """The vCPU, and group and attribute as numbers."""
-        handle = self.handle(arguments)
-        return handle, *resolve(GROUPS, arguments.number_or_name("group"), arguments.number_or_name("attr"))
+        return self.handle(arguments), *_numbers(arguments)
 
-    def _unless_in_run(self, handle: Handle, arguments: Arguments, work: Callable[[], None]) -> Answer:
-        """Do `work` on a vCPU, or have it wait for the end of its run: only one may use a vCPU at a time."""
-        if not self.vm.in_run(handle.vcpu):
-            work()
-            return {"ret": 0}
+    def defer(self, arguments: Arguments, work: Work) -> Answer:
+        """Have `work` wait for the end of its vCPU's run: only one may use a vCPU at a time."""
         if arguments.flag("async"):
-            self._deferred = handle, work
+            if self._deferred is not None:
+                raise NotApplicable("an operation waits for a vCPU already, and was not joined")
+            self._deferred = self.handle(arguments), arguments, work
         return {"blocked": True}
 
     @operation("timeout_ms")
     async def op_join_attr(self, arguments: Arguments) -> Answer:
         if self._deferred is None:
             raise NotApplicable("join_attr: nothing waits for a vCPU")
-        handle, work = self._deferred
+        handle, deferred, work = self._deferred
         if self.vm.in_run(handle.vcpu):
             await self.vm.wait(lambda: False, arguments.integer("timeout_ms", DEFAULT_TIMEOUT_MS) * NS_PER_MS)
             return {"blocked": True}
         self._deferred = None
-        work()
-        return {"ret": 0}
+        return await work(deferred)
 
     # vCPUs: state
 
-    @operation("vcpu", "features", "target")
+    @operation("vcpu", "features", "target", waits=True)
     async def op_vcpu_init(self, arguments: Arguments) -> Answer:
         handle, features = self.handle(arguments), arguments.items("features")
         if unknown := set(features) - {"psci_0_2", "pmu_v3", "power_off"}:
@@ -114,7 +113,7 @@ class VcpuOperations(Operations):
         self.machine.init_vcpu(handle, [str(feature) for feature in features], arguments.integer("target", GENERIC_TARGET))
         return {"ret": 0}
 
-    @operation("vcpu", "program")
+    @operation("vcpu", "program", waits=True)
     async def op_set_pc(self, arguments: Arguments) -> Answer:
         programs, program = guest()[0], arguments.text("program")
         if program not in programs:
@@ -122,7 +121,7 @@ class VcpuOperations(Operations):
         self.handle(arguments).set_pc(RAM_BASE + programs[program])
         return {"ret": 0}
 
-    @operation("vcpu")
+    @operation("vcpu", waits=True)
     async def op_get_pc(self, arguments: Arguments) -> Answer:
         pc = self.handle(arguments).pc()
         below = [(offset, name) for name, offset in guest()[0].items() if RAM_BASE + offset <= pc]
@@ -131,26 +130,47 @@ class VcpuOperations(Operations):
         offset, name = max(below)
         return {"ret": 0, "pc_at": f"{name}+{pc - RAM_BASE - offset}"}
 
-    @operation("vcpu")
+    @operation("vcpu", waits=True)
     async def op_get_mp_state(self, arguments: Arguments) -> Answer:
         return {"ret": 0, "value": int(self.machine.mp_state(self.handle(arguments)))}
 
-    @operation("vcpu", "value", "async")
+    @operation("vcpu", "value", waits=True)
     async def op_set_mp_state(self, arguments: Arguments) -> Answer:
-        handle, state = self.handle(arguments), arguments.integer("value")
-        return self._unless_in_run(handle, arguments, lambda: self.machine.set_mp_state(handle, state))
+        self.machine.set_mp_state(self.handle(arguments), arguments.integer("value"))
+        return {"ret": 0}
 
     @operation("vcpu", "name", ioctl=False)
     async def op_stat(self, arguments: Arguments) -> Answer:
         handle, name = self.handle(arguments), arguments.text("name")
         stats = handle.vcpu.stats
-        exits = {"wfi_exit_stat": ExitReason.HALTED, "wfe_exit_stat": ExitReason.YIELDED, "hvc_exit_stat": ExitReason.HYPERCALL}
-        if name in exits:
-            return {"ret": 0, "value": stats.exits_by_reason[exits[name]]}
-        others = {"halt_wakeup": stats.wakeups, "signal_exits": handle.signal_exits, "mmio_exit_user": handle.mmio_exits}
-        if name not in others:
+        figures = {
+            "wfi_exit_stat": stats.exits_by_reason[ExitReason.HALTED] - handle.waits_of_firmware,
+            "wfe_exit_stat": stats.exits_by_reason[ExitReason.YIELDED],
+            "hvc_exit_stat": stats.exits_by_reason[ExitReason.HYPERCALL],
+            "halt_wakeup": stats.wakeups,
+            "signal_exits": handle.signal_exits,
+            "mmio_exit_user": handle.mmio_exits,
+        }
+        if name not in figures:
             raise NotApplicable(f"stat: {name} is not counted here")
-        return {"ret": 0, "value": others[name]}
+        return {"ret": 0, "value": figures[name]}
+
+
+def _numbers(arguments: Arguments) -> tuple[int, int]:
+    """Group and attribute as the interface has them; NotApplicable for a name that is none.
+
+    An attribute's name stands for its number in any group.
+    """
+    group, attribute = arguments.number_or_name("group"), arguments.number_or_name("attr")
+    if isinstance(group, str):
+        if group not in GROUPS:
+            raise NotApplicable(f"there is no attribute group {group}, only {', '.join(GROUPS)} and numbers")
+        group = GROUPS[group].number
+    if isinstance(attribute, str):
+        if attribute not in _ATTRIBUTES:
+            raise NotApplicable(f"there is no attribute {attribute}, only {', '.join(_ATTRIBUTES)} and numbers")
+        attribute = _ATTRIBUTES[attribute]
+    return group & 0xFFFF_FFFF, attribute & 0xFFFF_FFFF_FFFF_FFFF
 
 
 def _attribute_value(arguments: Arguments) -> AttributeValue:

@@ -12,6 +12,25 @@ from avmm_arm64.kvm_operations import NS_PER_MS, Answer, Arguments, Operations, 
 _CAPABILITIES = {
     "IRQCHIP": 1,
     "USER_MEMORY": 1,
+    "USER_MEMORY2": 1,
+    "JOIN_MEMORY_REGIONS_WORKS": 1,
+    "INTERNAL_ERROR_DATA": 1,
+    "CHECK_EXTENSION_VM": 1,
+    "ENABLE_CAP_VM": 1,
+    "HALT_POLL": 1,
+    "BINARY_STATS_FD": 1,
+    "SYSTEM_EVENT_DATA": 1,
+    "SIGNAL_MSI": 1,
+    "IRQ_ROUTING": 4096,
+    "IRQFD_RESAMPLE": 1,
+    "IOEVENTFD_ANY_LENGTH": 1,
+    "COALESCED_MMIO": 1,
+    "COALESCED_PIO": 1,
+    "MANUAL_DIRTY_LOG_PROTECT2": 3,
+    "DIRTY_LOG_RING_ACQ_REL": 1 << 20,
+    "DIRTY_LOG_RING_WITH_BITMAP": 1,
+    "SET_GUEST_DEBUG2": 0x3_0003,
+    "ARM_SUPPORTED_REG_MASK_RANGES": 1,
     "ONE_REG": 1,
     "ARM_PSCI": 1,
     "DEVICE_CTRL": 1,
@@ -50,8 +69,26 @@ _CAPABILITIES = {
     "ARM_PTRAUTH_GENERIC": 0,
     "ARM_INJECT_SERROR_ESR": 0,
     "ARM_MTE": 0,
+    "ARM_EAGER_SPLIT_CHUNK_SIZE": 0,
+    "DIRTY_LOG_RING": 0,
 }
-_CAN_BE_ENABLED = ("ARM_SYSTEM_SUSPEND", "ARM_NISV_TO_USER")
+"""Names without KVM_CAP_, and what Linux 6.12 answers."""
+_OF_THE_HOST = ("NR_VCPUS", "GUEST_DEBUG_HW_BPS", "GUEST_DEBUG_HW_WPS", "ARM_SUPPORTED_BLOCK_SIZES")
+"""What they answer is the host's number of CPUs, its breakpoints, watchpoints and page size."""
+_CAN_BE_ENABLED = ("ARM_SYSTEM_SUSPEND", "ARM_NISV_TO_USER", "HALT_POLL")
+
+
+def _capability(operation: str, arguments: Arguments) -> str:
+    """A capability's name; NotApplicable where it is all that is known, or where the answer is the host's.
+
+    With its number it may be any: KVM answers 0 to those it does not have.
+    """
+    name = arguments.text("cap")
+    if name in _OF_THE_HOST:
+        raise NotApplicable(f"{operation}: {name} is the host's")
+    if name not in _CAPABILITIES and "num" not in arguments:
+        raise NotApplicable(f"{operation}: nothing is known of {name}")
+    return name
 
 
 class VmOperations(Operations):
@@ -76,23 +113,18 @@ class VmOperations(Operations):
 
     @operation("cap", "num", "on")
     async def op_check_extension(self, arguments: Arguments) -> Answer:
-        capability = arguments.text("cap")
-        if capability not in _CAPABILITIES:
-            raise NotApplicable(f"check_extension: nothing is known of {capability}")
-        return {"ret": _CAPABILITIES[capability]}
+        return {"ret": _CAPABILITIES.get(_capability("check_extension", arguments), 0)}
 
     @operation("cap", "num")
     async def op_enable_cap(self, arguments: Arguments) -> Answer:
-        capability = arguments.text("cap")
-        if capability not in _CAPABILITIES:
-            raise NotApplicable(f"enable_cap: nothing is known of {capability}")
+        capability = _capability("enable_cap", arguments)
         if capability not in _CAN_BE_ENABLED:
             raise OperationRefused(EINVAL, f"{capability} is not to be enabled")
         if capability == "ARM_SYSTEM_SUSPEND":
             self.machine.system_suspend = True
         return {"ret": 0}
 
-    @operation(ioctl=False)
+    @operation()
     async def op_load_guest(self, arguments: Arguments) -> Answer:
         self.machine.load(guest()[1])
         return {"ret": 0}

@@ -139,9 +139,10 @@ class Psci:
 
     def _system_reset2(self, caller: PsciCpu, kind: int, *_: int) -> int:
         """SYSTEM_RESET2 (DEN 0022 section 5.12): a warm reset (0), or a vendor's own (bit 31)."""
+        kind &= 0xFFFF_FFFF
         if kind and not kind & _VENDOR_RESET:
             return Result.INVALID_PARAMETERS
-        return self._system(SystemEvent.RESET, f"SYSTEM_RESET2 {kind & 0xFFFF_FFFF:#x}")
+        return self._system(SystemEvent.RESET, f"SYSTEM_RESET2 {kind:#x}")
 
     def _system(self, event: SystemEvent, detail: str) -> int:
         """The whole machine goes down; the result is seen only by a guest that is made to run on."""

@@ -266,25 +266,21 @@ program pmu
 
 program vtimer_nogic
         mailbox
-        movz    x1, #1, lsl #16                 // a millisecond: the vCPU sleeps when it comes
-        msr     cntv_tval_el0, x1
+        msr     cntv_tval_el0, xzr
         mov     x1, #1
         msr     cntv_ctl_el0, x1
         isb
-1:      wfi
-        mrs     x1, cntv_ctl_el0
+1:      mrs     x1, cntv_ctl_el0
         str     w1, [x19, #0x90]
         b       1b
 
 program ptimer_nogic
         mailbox
-        movz    x1, #1, lsl #16                 // a millisecond: the vCPU sleeps when it comes
-        msr     cntp_tval_el0, x1
+        msr     cntp_tval_el0, xzr
         mov     x1, #1
         msr     cntp_ctl_el0, x1
         isb
-1:      wfi
-        mrs     x1, cntp_ctl_el0
+1:      mrs     x1, cntp_ctl_el0
         str     w1, [x19, #0x90]
         b       1b
 
@@ -307,7 +303,8 @@ overflow:
         isb
         ret
 
-// Every interrupt enabled, in Group 1, at the highest priority; this vCPU takes them all.
+// Every interrupt enabled, in Group 1, at the highest priority; this vCPU takes them all. The distributor is switched on behind
+// the private interrupts and ahead of the shared ones.
 set_up_gic:
         mrs     x0, mpidr_el1
         and     x1, x0, #0xff
@@ -321,6 +318,8 @@ set_up_gic:
         str     w2, [x0, #0x80]                 // GICR_IGROUPR0
         str     w2, [x0, #0x100]                // GICR_ISENABLER0
         movz    x0, #GICD_HI, lsl #16
+        mov     w1, #0x12                       // GICD_CTLR: ARE, EnableGrp1
+        str     w1, [x0]
         mov     w3, #4
 1:      add     x1, x0, x3
         str     w2, [x1, #0x80]                 // GICD_IGROUPRn
@@ -328,8 +327,6 @@ set_up_gic:
         add     w3, w3, #4
         cmp     w3, #0x80
         b.lo    1b
-        mov     w1, #0x12                       // GICD_CTLR: ARE, EnableGrp1
-        str     w1, [x0]
         mov     x1, #7
         msr     ICC_SRE_EL1, x1
         isb
