@@ -5,10 +5,10 @@ from __future__ import annotations
 from errno import ENXIO
 
 from avmm.plugin import OperationRefused, Width
-from avmm_arm64.gic import Gic
 from avmm_arm64.gic.access import WORD
 from avmm_arm64.gic.irq_state import IrqBank
 from avmm_arm64.gic.redistributor import FRAME_SIZE
+from avmm_arm64.kvm_gic_queue import QueueingGic
 
 DIST_REGS, REDIST_REGS = 1, 5
 """KVM_DEV_ARM_VGIC_GRP_DIST_REGS and KVM_DEV_ARM_VGIC_GRP_REDIST_REGS."""
@@ -26,7 +26,7 @@ _IDREGS, _FRAME = 0xFFD0, 0x1_0000
 _SGIS, _PRIVATE = 0xFFFF, 32
 
 
-def begin(gic: Gic) -> None:
+def begin(gic: QueueingGic) -> None:
     """What KVM's GIC begins with and ours does not: all interrupts in Group 1, SGIs enabled, shared ones edge-triggered."""
     for redistributor in gic.redistributors:
         redistributor.bank.group1 = (1 << _PRIVATE) - 1
@@ -35,7 +35,7 @@ def begin(gic: Gic) -> None:
     spis.group1 = spis.edge = (1 << spis.count) - 1
 
 
-def read(gic: Gic, group: int, vcpu: int, offset: int) -> int:
+def read(gic: QueueingGic, group: int, vcpu: int, offset: int) -> int:
     """The 32-bit register at `offset`; OperationRefused (ENXIO) where there is none.
 
     As KVM's users see it, an interrupt is pending only when it is latched; the level of its line is apart.
@@ -46,7 +46,7 @@ def read(gic: Gic, group: int, vcpu: int, offset: int) -> int:
     return found
 
 
-def _distributor(gic: Gic, offset: int) -> int | None:
+def _distributor(gic: QueueingGic, offset: int) -> int | None:
     match offset:
         case 0x0000:  # GICD_CTLR
             return gic.distributor.read(offset, Width.W32) & ~_ENABLE_GROUP0
@@ -65,10 +65,10 @@ def _distributor(gic: Gic, offset: int) -> int | None:
     intid, spis = _first_intid(offset), gic.distributor.spis
     if intid is None or intid >= _PRIVATE + spis.count:
         return None
-    return _per_interrupt(spis, offset, intid) if offset < 0xD00 else gic.distributor.read(offset, Width.W32)
+    return _per_interrupt(gic, spis, offset, intid) if offset < 0xD00 else gic.distributor.read(offset, Width.W32)
 
 
-def _redistributor(gic: Gic, vcpu: int, offset: int) -> int | None:
+def _redistributor(gic: QueueingGic, vcpu: int, offset: int) -> int | None:
     match offset:
         case 0x0000:
             return _REDISTRIBUTOR_CTLR
@@ -88,12 +88,13 @@ def _redistributor(gic: Gic, vcpu: int, offset: int) -> int | None:
     if private in (0xD00, 0xE00):  # GICR_IGRPMODR0, GICR_NSACR
         return 0
     intid = _first_intid(private) if private < 0xD00 else None
-    return None if intid is None or intid >= _PRIVATE else _per_interrupt(gic.private_bank(vcpu), private, intid)
+    return None if intid is None or intid >= _PRIVATE else _per_interrupt(gic, gic.private_bank(vcpu), private, intid)
 
 
-def _per_interrupt(bank: IrqBank, offset: int, intid: int) -> int:
+def _per_interrupt(gic: QueueingGic, bank: IrqBank, offset: int, intid: int) -> int:
     if _ISPENDR <= offset < _ICPENDR:
-        return bank.latch >> intid - bank.first & WORD if intid >= bank.first else 0
+        latch = bank.latch | gic.overlooked_latch(bank)
+        return latch >> intid - bank.first & WORD if intid >= bank.first else 0
     return 0 if _ICPENDR <= offset < _ISACTIVER else bank.read(offset)
 
 

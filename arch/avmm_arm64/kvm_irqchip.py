@@ -10,6 +10,7 @@ from avmm_arm64 import kvm_gic_registers
 from avmm_arm64.gic import CpuInterface, Gic
 from avmm_arm64.interrupt_claims import FIRST_SPI, Claims, is_ppi
 from avmm_arm64.kvm_gic_places import GicPlaces
+from avmm_arm64.kvm_gic_queue import QueueingGic
 from avmm_arm64.layout import affinity
 
 _DEFAULT_INTERRUPTS, _MIN_INTERRUPTS, _MAX_INTERRUPTS = 256, 64, 1023
@@ -22,7 +23,7 @@ class KvmGic:
         self._places = GicPlaces()
         self._interrupts = 0
         self._mapped = False
-        self.gic: Gic | None = None
+        self.gic: QueueingGic | None = None
         """The controller itself, once it is initialised."""
         self._claims: Claims | None = None
 
@@ -55,7 +56,7 @@ class KvmGic:
         self._claims = Claims(self._interrupts)
         # With no vCPU there will never be one: nobody sees what it has instead.
         affinities = [affinity(number) for number in ids or (0,)]
-        self.gic = Gic(affinities, signal, self._interrupts - FIRST_SPI)
+        self.gic = QueueingGic(affinities, signal, self._interrupts - FIRST_SPI)
         kvm_gic_registers.begin(self.gic)
 
     def map(self, bus: Bus, vcpus: int) -> None:
@@ -65,8 +66,8 @@ class KvmGic:
         distributor, redistributors = self._places.check_complete(vcpus)
         if self.gic is None:
             raise OperationRefused(EBUSY, "the GIC is not initialised")
-        bus.add(distributor, self.gic.distributor, "gicd")
-        bus.add(redistributors, self.gic.region, "gicr")
+        bus.add(distributor, self.gic.distributor_device, "gicd")
+        bus.add(redistributors, self.gic.redistributors_device, "gicr")
         self._mapped = True
 
     def inject(self, vcpu: int, intid: int, level: bool) -> None:

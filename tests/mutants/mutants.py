@@ -13,6 +13,8 @@ REQUESTS, POSTED, MODE = RULES + "test_requests.py", RULES + "test_posted.py", R
 CANCELLATION, FAILURE = RULES + "test_cancellation.py", RULES + "test_failure.py"
 CORE, ARM, FUZZ = "tests/unit/core/", "tests/unit/arm64/", "tests/fuzz/test_machine.py"
 ARM64 = "arch/avmm_arm64/"
+BEHAVIOUR, HANDLES = "tests/replay/test_behaviour.py", "tests/replay/test_handles.py"
+QUEUE, VM_AND_GIC = "tests/replay/test_gic_queue.py", "tests/replay/test_vm_and_gic.py"
 MEASURED, ROM = CORE + "test_measured.py", CORE + "test_rom.py"
 FLASHED, FW_CFGS = "tests/unit/firmware/test_flash.py", "tests/unit/firmware/test_fw_cfg.py"
 
@@ -696,6 +698,73 @@ MUTANTS = [
         (ARM + "test_arch.py",),
     ),
     Mutant("a halt in a trap is no halt", VCPU, "                exit_ = HALTED\n", "                pass\n", (SLEEP,)),
+    # KVM's answers.
+    Mutant(
+        "a vCPU's affinity goes by its place",
+        ARM64 + "kvm_handle.py",
+        "affinity(self.id)",
+        "affinity(self.vcpu.index)",
+        (HANDLES,),
+    ),
+    Mutant(
+        "an initialisation keeps the pins", ARM64 + "kvm_machine.py", "handle.release_pins()", "handle.show_pins()", (BEHAVIOUR,)
+    ),
+    Mutant(
+        "a load that userspace completes finds nothing",
+        ARM64 + "kvm_vcpu.py",
+        "return self.mmio_data & (1 << 8 * width) - 1",
+        "return 0",
+        (BEHAVIOUR,),
+    ),
+    Mutant(
+        "operations do not wait for a vCPU's run",
+        ARM64 + "kvm_transcript.py",
+        "if signature.waits and",
+        "if False and",
+        (HANDLES,),
+    ),
+    Mutant(
+        "CPU_SUSPEND is counted as WFI",
+        ARM64 + "kvm_vcpu_operations.py",
+        " - handle.waits_of_firmware",
+        "",
+        (HANDLES,),
+    ),
+    Mutant(
+        "switching the distributor on delivers what was pending",
+        ARM64 + "kvm_gic_queue.py",
+        "                overlooked.overlook()\n",
+        "                pass\n",
+        (QUEUE,),
+    ),
+    Mutant(
+        "a wire driven to the level it has is a change",
+        ARM64 + "kvm_gic_queue.py",
+        "if level and overlooked.level & bit:",
+        "if False:",
+        (QUEUE,),
+    ),
+    Mutant(
+        "enabling an overlooked interrupt leaves it so",
+        ARM64 + "kvm_gic_queue.py",
+        "case 0x100 | 0x200 | 0x300:",
+        "case 0x200 | 0x300:",
+        (QUEUE,),
+    ),
+    Mutant(
+        "an overlooked SGI comes twice",
+        ARM64 + "kvm_gic_queue.py",
+        "            overlooked.latch &= ~overlooked.bank.latch\n",
+        "            pass\n",
+        (QUEUE,),
+    ),
+    Mutant(
+        "redistributors may end beyond the address space",
+        ARM64 + "kvm_gic_places.py",
+        "_check_place(address, vcpus * FRAME_SIZE)",
+        "_check_place(address, 0)",
+        (VM_AND_GIC,),
+    ),
     Mutant(
         "CPU_SUSPEND returns at once", ARM64 + "psci.py", "        caller.suspend()\n", "        pass\n", (ARM + "test_psci.py",)
     ),
