@@ -84,11 +84,15 @@ class Outcome:
 def load(path: Path) -> list[Case]:
     """The cases of a file; ConfigError, with the case's and the step's number, when they are not in the format."""
     try:
-        cases = json.loads(path.read_bytes())
+        cases = json.loads(path.read_bytes(), object_pairs_hook=_object, parse_constant=_no_number)
     except ValueError as error:
         raise ConfigError(f"is not JSON: {error}", place=str(path)) from error
+    except RecursionError:
+        raise ConfigError("is nested too deeply", place=str(path)) from None
     if not isinstance(cases, list):
         raise ConfigError("is not a list of cases", place=str(path))
+    if not cases:
+        raise ConfigError("has no cases", place=str(path))
     loaded = [_case(case, f"{path}: case {number}") for number, case in enumerate(cases, 1)]
     seen: set[str] = set()
     for case in loaded:
@@ -98,9 +102,27 @@ def load(path: Path) -> list[Case]:
     return loaded
 
 
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A JSON object; ValueError when one of its names comes twice, for the last would hide the others."""
+    made: dict[str, object] = {}
+    for name, value in pairs:
+        if name in made:
+            raise ValueError(f"an object has {name!r} twice")
+        made[name] = value
+    return made
+
+
+def _no_number(text: str) -> object:
+    raise ValueError(f"{text} is no number")
+
+
 def _case(case: object, place: str) -> Case:
     if not isinstance(case, dict) or not isinstance(case.get("id"), str) or not isinstance(case.get("steps"), list):
         raise ConfigError('is not an object with a string "id" and a list "steps"', place=place)
+    if not case["id"].strip() or not case["id"].isprintable():
+        raise ConfigError(f"its id {case['id']!r} cannot be printed", place=place)
+    if not case["steps"]:
+        raise ConfigError("has no steps", place=place)
     steps = []
     for number, step in enumerate(case["steps"], 1):
         if not isinstance(step, dict) or not isinstance(step.get("op"), str) or not isinstance(step.get("expect"), dict):
@@ -122,6 +144,15 @@ def load_departures(path: Path) -> dict[str, str]:
     return cast(dict[str, str], departures)
 
 
+def _raised(error: Exception) -> Answer:
+    return {"error": f"{type(error).__name__}: {error}"}
+
+
+def _same(got: Answer, expected: Answer) -> bool:
+    """The same as JSON is: 1 is neither true nor 1.0."""
+    return json.dumps(got, sort_keys=True) == json.dumps(expected, sort_keys=True)
+
+
 async def replay(case: Case, create: MachineFactory, engine: EngineFactory, departure: str | None = None) -> Outcome:
     """Carry a case out and compare every answer. `departure` is the reason why it may differ, if it may."""
     outcome = Outcome(case.id)
@@ -134,13 +165,15 @@ async def replay(case: Case, create: MachineFactory, engine: EngineFactory, depa
                 outcome.verdict, outcome.reason = Verdict.NOT_APPLICABLE, f"step {number}: {error}"
                 break
             except Exception as error:  # noqa: BLE001 - the plugin boundary: what a step raises is what it answers
-                failure: Answer = {"error": f"{type(error).__name__}: {error}"}
-                outcome.disagreements.append(Disagreement(number, step.operation, step.expected, failure))
+                outcome.disagreements.append(Disagreement(number, step.operation, step.expected, _raised(error)))
                 break
-            if got != step.expected:
+            if not _same(got, step.expected):
                 outcome.disagreements.append(Disagreement(number, step.operation, step.expected, got))
     finally:
-        await machine.close()
+        try:
+            await machine.close()
+        except Exception as error:  # noqa: BLE001 - the plugin boundary
+            outcome.disagreements.append(Disagreement(len(case.steps), "close", {}, _raised(error)))
     if departure is not None:
         stale = not outcome.disagreements and outcome.verdict is Verdict.AGREES
         outcome.verdict = Verdict.AGREES if stale else Verdict.NOT_APPLICABLE

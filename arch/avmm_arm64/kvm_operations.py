@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from errno import EBADF
@@ -15,7 +16,7 @@ from avmm_arm64.kvm_handle import Handle
 from avmm_arm64.kvm_machine import KvmMachine
 
 Answer = dict[str, object]
-NS_PER_MS = 1_000_000
+_NS_PER_MS, _LONGEST_MS = 1_000_000, 60_000
 DEFAULT_TIMEOUT_MS = 4000
 """How long a step waits for a run to end, in virtual time."""
 
@@ -69,8 +70,17 @@ class Arguments:
             raise self._unknown(name, value)
         return value
 
+    def milliseconds(self, name: str, default: int | None = None) -> int:
+        """A time to wait, in nanoseconds: no more than a minute, which a guest that spins fills with instructions."""
+        value = self.integer(name, default)
+        if not 0 <= value <= _LONGEST_MS:
+            raise self._unknown(name, value)
+        return value * _NS_PER_MS
+
     def _unknown(self, name: str, value: object) -> NotApplicable:
-        return NotApplicable(f"{self._operation}: {name} cannot be {value!r}")
+        if name not in self._given:
+            return NotApplicable(f"{self._operation} needs an argument {name!r}")
+        return NotApplicable(f"{self._operation}: {name} cannot be {reprlib.repr(value)}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from errno import errorcode
 
 from avmm.plugin import EngineFactory, NotApplicable, OperationRefused
 from avmm_arm64.kvm_handle import ExitReason, Handle
-from avmm_arm64.kvm_operations import DEFAULT_TIMEOUT_MS, NS_PER_MS, Answer, Arguments, Operations, operation
+from avmm_arm64.kvm_operations import DEFAULT_TIMEOUT_MS, Answer, Arguments, Operations, operation
 
 
 class RunOperations(Operations):
@@ -19,8 +19,9 @@ class RunOperations(Operations):
 
     @operation("vcpu", "timeout_ms", "immediate_exit", "preset_exit_reason", "block_signal", ioctl=False)
     async def op_run(self, arguments: Arguments) -> Answer:
+        timeout_ns = arguments.milliseconds("timeout_ms", DEFAULT_TIMEOUT_MS)
         started = await self.op_run_async(arguments)
-        return await self.op_join(arguments) if "started" in started else started
+        return await self._join(self.handle(arguments), timeout_ns) if "started" in started else started
 
     @operation("vcpu", "immediate_exit", "preset_exit_reason", "block_signal", ioctl=False)
     async def op_run_async(self, arguments: Arguments) -> Answer:
@@ -28,7 +29,7 @@ class RunOperations(Operations):
         if self.vm.in_run(handle.vcpu):
             return {"blocked": True, "note": "previous run still in progress"}
         if "immediate_exit" in arguments:
-            handle.run.immediate_exit = arguments.integer("immediate_exit")
+            handle.run.immediate_exit = arguments.integer("immediate_exit") & 0xFF
         if "preset_exit_reason" in arguments:
             handle.run.exit_reason = arguments.integer("preset_exit_reason")
         handle.signals.thread_blocks(arguments.flag("block_signal"))
@@ -39,15 +40,16 @@ class RunOperations(Operations):
             self._finished[handle.vcpu.index] = _run_answer(handle, refusal.errno)
         return {"started": True}
 
-    @operation("vcpu", "timeout_ms", "immediate_exit", "preset_exit_reason", "block_signal", ioctl=False)
+    @operation("vcpu", "timeout_ms", ioctl=False)
     async def op_join(self, arguments: Arguments) -> Answer:
-        handle = self.handle(arguments)
+        return await self._join(self.handle(arguments), arguments.milliseconds("timeout_ms", DEFAULT_TIMEOUT_MS))
+
+    async def _join(self, handle: Handle, timeout_ns: int) -> Answer:
         vcpu = handle.vcpu
         if vcpu.index in self._finished:
             return self._finished.pop(vcpu.index)
         if not self.vm.in_run(vcpu):
             raise NotApplicable(f"join: vcpu {vcpu.index} is in no run")
-        timeout_ns = arguments.integer("timeout_ms", DEFAULT_TIMEOUT_MS) * NS_PER_MS
         if await self.vm.wait(lambda: self.vm.run_over(vcpu), timeout_ns):
             return _run_answer(handle, self.machine.end_run(handle))
         return {"blocked": True, "thread_state": self._thread_state(handle)}
@@ -62,7 +64,7 @@ class RunOperations(Operations):
 
     @operation("vcpu", "value", ioctl=False)
     async def op_set_immediate_exit(self, arguments: Arguments) -> Answer:
-        self.handle(arguments).run.immediate_exit = arguments.integer("value")
+        self.handle(arguments).run.immediate_exit = arguments.integer("value") & 0xFF
         return {"ret": 0}
 
     @operation("vcpu", ioctl=False)

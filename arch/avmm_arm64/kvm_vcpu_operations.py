@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Coroutine
 from errno import EFAULT, EINVAL, ENXIO
 
 from avmm.plugin import AttributeValue, EngineFactory, EventFilter, ExitReason, NotApplicable, OperationRefused
 from avmm_arm64.attributes import GROUPS
 from avmm_arm64.kvm_handle import Handle
-from avmm_arm64.kvm_machine import GENERIC_TARGET
-from avmm_arm64.kvm_operations import DEFAULT_TIMEOUT_MS, NS_PER_MS, Answer, Arguments, Operations, guest, operation
+from avmm_arm64.kvm_machine import FEATURES, GENERIC_TARGET
+from avmm_arm64.kvm_operations import DEFAULT_TIMEOUT_MS, Answer, Arguments, Operations, guest, operation
 from avmm_arm64.layout import RAM_BASE
 from avmm_arm64.pmu_attributes import HOST_PMU
 
@@ -98,7 +99,7 @@ class VcpuOperations(Operations):
             raise NotApplicable("join_attr: nothing waits for a vCPU")
         handle, deferred, work = self._deferred
         if self.vm.in_run(handle.vcpu):
-            await self.vm.wait(lambda: False, arguments.integer("timeout_ms", DEFAULT_TIMEOUT_MS) * NS_PER_MS)
+            await self.vm.wait(lambda: False, arguments.milliseconds("timeout_ms", DEFAULT_TIMEOUT_MS))
             return {"blocked": True}
         self._deferred = None
         return await work(deferred)
@@ -108,9 +109,12 @@ class VcpuOperations(Operations):
     @operation("vcpu", "features", "target", waits=True)
     async def op_vcpu_init(self, arguments: Arguments) -> Answer:
         handle, features = self.handle(arguments), arguments.items("features")
-        if unknown := set(features) - {"psci_0_2", "pmu_v3", "power_off"}:
-            raise NotApplicable(f"vcpu_init: no feature {', '.join(sorted(map(str, unknown)))} here")
-        self.machine.init_vcpu(handle, [str(feature) for feature in features], arguments.integer("target", GENERIC_TARGET))
+        known = [feature for feature in features if isinstance(feature, str) and feature in FEATURES]
+        if len(known) < len(features):
+            raise NotApplicable(
+                f"vcpu_init: a feature is {', '.join(sorted(FEATURES))}, none else here: {reprlib.repr(features)}"
+            )
+        self.machine.init_vcpu(handle, known, arguments.integer("target", GENERIC_TARGET))
         return {"ret": 0}
 
     @operation("vcpu", "program", waits=True)
@@ -164,11 +168,11 @@ def _numbers(arguments: Arguments) -> tuple[int, int]:
     group, attribute = arguments.number_or_name("group"), arguments.number_or_name("attr")
     if isinstance(group, str):
         if group not in GROUPS:
-            raise NotApplicable(f"there is no attribute group {group}, only {', '.join(GROUPS)} and numbers")
+            raise NotApplicable(f"there is no attribute group {reprlib.repr(group)}, only {', '.join(GROUPS)} and numbers")
         group = GROUPS[group].number
     if isinstance(attribute, str):
         if attribute not in _ATTRIBUTES:
-            raise NotApplicable(f"there is no attribute {attribute}, only {', '.join(_ATTRIBUTES)} and numbers")
+            raise NotApplicable(f"there is no attribute {reprlib.repr(attribute)}, only {', '.join(_ATTRIBUTES)} and numbers")
         attribute = _ATTRIBUTES[attribute]
     return group & 0xFFFF_FFFF, attribute & 0xFFFF_FFFF_FFFF_FFFF
 

@@ -7,7 +7,7 @@ from errno import EBUSY, EINVAL
 from avmm.plugin import NotApplicable, OperationRefused
 from avmm_arm64 import kvm_gic_registers
 from avmm_arm64.kvm_machine import MAX_VCPUS
-from avmm_arm64.kvm_operations import NS_PER_MS, Answer, Arguments, Operations, guest, operation
+from avmm_arm64.kvm_operations import Answer, Arguments, Operations, guest, operation
 
 _CAPABILITIES = {
     "IRQCHIP": 1,
@@ -138,7 +138,7 @@ class VmOperations(Operations):
 
     @operation("ms", ioctl=False)
     async def op_sleep(self, arguments: Arguments) -> Answer:
-        await self.vm.wait(lambda: False, arguments.integer("ms") * NS_PER_MS)
+        await self.vm.wait(lambda: False, arguments.milliseconds("ms"))
         return {"ret": 0}
 
     # The GIC

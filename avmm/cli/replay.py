@@ -1,7 +1,7 @@
 """Replay transcripts: carry out recorded operations on a machine of ours, and compare the answers.
 
 One line a disagreement, one a case that does not apply or departs on purpose, and a closing line that counts them all. A case
-that departs is one on the list given with --departures, a TOML file of "case" = "reason".
+that departs is one on the list given with --departures, a TOML file of "case" = "reason". Of several files, each line says which.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _FACTORY = "create_transcript_machine"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `avmm replay`."""
-    parser.add_argument("file", type=Path, metavar="FILE.json", help="the transcripts: a JSON list of cases")
+    parser.add_argument("file", nargs="+", type=Path, metavar="FILE.json", help="the transcripts: a JSON list of cases")
     parser.add_argument("--departures", type=Path, metavar="FILE.toml", help='cases that may differ: "case" = "reason"')
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     for setting in ("arch", "engine"):
@@ -34,7 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(arguments: argparse.Namespace) -> int:
     """Carry out `avmm replay`: an error when any case differs."""
-    cases = load(arguments.file)
+    files = [(path, load(path)) for path in arguments.file]
+    cases = [case for _, loaded in files for case in loaded]
     departures = load_departures(arguments.departures) if arguments.departures is not None else {}
     create, engine = _machine_factory(arguments.arch), registry.load(registry.ENGINES, arguments.engine)
 
@@ -43,12 +44,15 @@ def command(arguments: argparse.Namespace) -> int:
 
     outcomes = []
     with asyncio.Runner() as runner:
-        for case in cases:
-            outcome = runner.run(one(case))
-            outcomes.append(outcome)
-            if not arguments.json:
-                for line in lines(outcome):
-                    print(line, flush=True)
+        for path, loaded in files:
+            for case in loaded:
+                outcome = runner.run(one(case))
+                if len(files) > 1:
+                    outcome.case = f"{path}: {outcome.case}"
+                outcomes.append(outcome)
+                if not arguments.json:
+                    for line in lines(outcome):
+                        print(line, flush=True)
     unused = sorted(departures.keys() - {case.id for case in cases})
     if arguments.json:
         print(json.dumps({**report(outcomes), "unused_departures": unused}, indent=2), flush=True)

@@ -10,6 +10,7 @@ import pytest
 import structlog
 
 from avmm.cli.main import main
+from avmm_arm64.kvm_transcript import KvmTranscript
 
 CREATED = [{"op": "create_vm", "expect": {"ret": 0}}, {"op": "create_vcpu", "vcpu": 0, "expect": {"ret": 0}}]
 GET = {"op": "get_attr", "vcpu": 0, "group": "TIMER_CTRL", "attr": "TIMER_IRQ_VTIMER"}
@@ -104,6 +105,67 @@ def test_a_list_of_departures_may_serve_several_files(replay: Replay) -> None:
     assert json.loads("\n".join(replay.out))["unused_departures"] == ["elsewhere"]
 
 
+def test_of_several_files_every_line_says_which(replay: Replay, tmp_path: Path) -> None:
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps([AGREES, DIFFERS, UNKNOWN]))
+    replay([DIFFERS], str(other))
+    assert replay.out == [
+        f'{tmp_path / "cases.json"}: differs: step 3 get_attr: expected {{"ret": 0, "value": 28}}, got {{"ret": 0, "value": 27}}',
+        f'{other}: differs: step 3 get_attr: expected {{"ret": 0, "value": 28}}, got {{"ret": 0, "value": 27}}',
+        f"{other}: unknown: not applicable: step 3: there is no operation 'teleport'",
+        "4 cases: 1 agree, 2 differ, 1 not applicable",
+    ]
+    replay([AGREES], str(tmp_path / "cases.json"))
+    assert replay.out == ["2 cases: 2 agree, 0 differ, 0 not applicable"], "the same one twice is twice"
+
+
+@pytest.mark.parametrize("value", [True, 27.0, "27"])
+def test_a_value_of_another_type_is_another_value(replay: Replay, value: object) -> None:
+    said = {"ret": False if value is True else 0, "value": 27 if value is True else value}
+    replay([{"id": "typed", "steps": [*CREATED, {**GET, "expect": said}]}])
+    assert replay.out[-1] == "1 cases: 0 agree, 1 differ, 0 not applicable"
+
+
+def test_a_machine_that_fails_is_a_disagreement(replay: Replay, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(self: object, *arguments: object) -> dict[str, object]:
+        raise RuntimeError("out of order")
+
+    monkeypatch.setattr(KvmTranscript, "perform", fail)
+    monkeypatch.setattr(KvmTranscript, "close", fail)
+    replay([AGREES])
+    assert replay.out == [
+        'agrees: step 1 create_vm: expected {"ret": 0}, got {"error": "RuntimeError: out of order"}',
+        'agrees: step 3 close: expected {}, got {"error": "RuntimeError: out of order"}',
+        "1 cases: 0 agree, 1 differ, 0 not applicable",
+    ]
+    assert replay.status == 1
+
+
+@pytest.mark.parametrize(
+    ("step", "reason"),
+    [
+        ({"op": "create_vcpu"}, "create_vcpu needs an argument 'vcpu'"),
+        ({"op": "create_vcpu", "vcpu": 0.5}, "create_vcpu: vcpu cannot be 0.5"),
+        ({"op": "sleep", "ms": -1}, "sleep: ms cannot be -1"),
+        ({"op": "sleep", "ms": 60_001}, "sleep: ms cannot be 60001"),
+        ({"op": "run", "vcpu": 0, "timeout_ms": 10**30}, "run: timeout_ms cannot be 1000000000000000000000000000000"),
+        (
+            {"op": "vcpu_init", "vcpu": 0, "features": [["x"]]},
+            "vcpu_init: a feature is pmu_v3, power_off, psci_0_2, none else here: [['x']]",
+        ),
+        (
+            {"op": "get_attr", "vcpu": 0, "group": "A" * 5000, "attr": 0},
+            "there is no attribute group 'AAAAAAAAAAAA...AAAAAAAAAAAAA', only",
+        ),
+    ],
+)
+def test_what_cannot_be_carried_out_is_one_line(replay: Replay, step: dict[str, object], reason: str) -> None:
+    replay([{"id": "odd", "steps": [*CREATED, {**step, "expect": {"ret": 0}}]}])
+    assert len(replay.out) == 2
+    assert replay.out[0].startswith(f"odd: not applicable: step 3: {reason}")
+    assert replay.err == ""
+
+
 def test_json(replay: Replay) -> None:
     replay([AGREES, DIFFERS, UNKNOWN], "--json")
     report = json.loads("\n".join(replay.out))
@@ -130,6 +192,14 @@ def test_json(replay: Replay) -> None:
         ([{"steps": []}], "cases.json: case 1: is not an object"),
         ([AGREES, {"id": "x", "steps": [{"op": "create_vm"}]}], "cases.json: case 2: step 1: is not an object"),
         ([AGREES, AGREES], "two cases have the id agrees"),
+        ("", "cases.json: is not JSON"),
+        ("[" * 200_000, "cases.json: is nested too deeply"),
+        ('[{"id": "x", "id": "y", "steps": []}]', "cases.json: is not JSON: an object has 'id' twice"),
+        ('[{"id": "x", "steps": [{"op": "create_vm", "expect": {"ret": NaN}}]}]', "cases.json: is not JSON: NaN is no number"),
+        ([], "cases.json: has no cases"),
+        ([{"id": "x", "steps": []}], "cases.json: case 1: has no steps"),
+        ([{"id": " ", "steps": [1]}], "cases.json: case 1: its id ' ' cannot be printed"),
+        ([{"id": "a\x1b[0m\n", "steps": [1]}], "cases.json: case 1: its id 'a\\x1b[0m\\n' cannot be printed"),
     ],
 )
 def test_a_file_that_is_not_in_the_format_is_one_line(replay: Replay, cases: object, complaint: str) -> None:
