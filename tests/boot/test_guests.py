@@ -43,6 +43,15 @@ async def test_sgis_reach_every_vcpu_of_a_gicv2(boot: Booting, vcpus: int) -> No
     assert guest.console.startswith(f"PASS: {vcpus} of {vcpus} vCPUs")
 
 
+@pytest.mark.parametrize("irqchip", ["gicv3", "gicv2"])
+async def test_group_0_is_taken_as_fiq_and_each_group_preempts_the_other(boot: Booting, irqchip: str) -> None:
+    async with boot("fiq", irqchip=irqchip) as guest:
+        await guest.run()
+        acknowledged = [figure for figure in guest.vm.vcpus[0].arch.figures() if figure[0].name == "interrupts_acknowledged"]
+    assert "fiq: PASS" in guest.console
+    assert [value for _, value in acknowledged] == [12, 2, 0], "SGIs, PPIs, SPIs"
+
+
 async def test_a_broken_virtqueue_stops_the_device_and_not_the_machine(boot: Booting) -> None:
     async with boot("testdev", append="rogue", devices=_TEST_DEVICE) as guest:
         halt = await guest.run()

@@ -44,6 +44,13 @@ static inline void irq_take_pending(void) {
     irq_mask();
 }
 
+// The same for FIQs and IRQs.
+static inline void interrupts_take_pending(void) {
+    __asm__ volatile("msr daifclr, #3" ::: "memory");
+    isb();
+    __asm__ volatile("msr daifset, #3" ::: "memory");
+}
+
 // One load or store of exactly this width, whatever the compiler would like better.
 #define DEFINE_MMIO(bits, load, store, modifier)                                              \
     static inline uint##bits##_t mmio_read##bits(uintptr_t address) {                         \

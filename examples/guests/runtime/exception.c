@@ -36,8 +36,8 @@ static void take_irq(const struct exception_frame *frame) {
     gic_end(intid);
 }
 
-// Called by start.S.
-void exception_main(struct exception_frame *frame, unsigned vector) {
+// Called by start.S. A guest that takes FIQs too brings its own.
+__attribute__((weak)) void exception_main(struct exception_frame *frame, unsigned vector) {
     if (vector == VECTOR_IRQ)
         take_irq(frame);
     else if (vector != VECTOR_SYNC || !on_sync || !on_sync(frame, read_sysreg(esr_el1), read_sysreg(far_el1)))
