@@ -1,8 +1,8 @@
 """The register model of the PL011 (Arm DDI 0183, r1p5): state and rules, and no input or output of its own.
 
 There is no line here, so nothing takes time: a character that may be sent is sent at once, the receive timeout comes as soon as
-the line falls silent, and baud rate, word length, parity and breaks have no effect. DMA, the IrDA encoder and the integration
-test registers are not there.
+the line falls silent, and baud rate, word length and parity have no effect. A break is seen in loopback and nowhere else. DMA,
+the IrDA encoder and the integration test registers are not there.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+from avmm_uart.modem import MODEM, MODEM_FLAGS, modem_inputs
 from avmm_uart.registers import (
     CR_CTSEN,
     CR_LBE,
@@ -18,12 +19,11 @@ from avmm_uart.registers import (
     CR_RXE,
     CR_TXE,
     CR_UARTEN,
+    DR_BE,
     DR_OE,
     FIFO_DEPTH,
     FR_BUSY,
     FR_CTS,
-    FR_DCD,
-    FR_DSR,
     FR_RXFE,
     FR_RXFF,
     FR_TXFE,
@@ -31,25 +31,21 @@ from avmm_uart.registers import (
     IDENTIFICATION,
     IFLS_MASK,
     IFLS_RESET,
+    INT_BE,
     INT_MASK,
     INT_OE,
     INT_RT,
     INT_RX,
     INT_TX,
+    LCR_H_BRK,
     LCR_H_FEN,
     LCR_H_MASK,
-    LOOPED,
-    MODEM,
     RSR_OE,
+    RSR_OF_CHARACTER,
     STORED,
     TRIGGER_LEVELS,
     Register,
 )
-
-_PEER = FR_CTS | FR_DSR | FR_DCD
-"""The modem inputs, as a terminal that is switched on and ready holds them."""
-
-_MODEM_FLAGS = sum(MODEM)
 
 _W64 = 8
 
@@ -66,7 +62,7 @@ class Pl011:
     """
 
     __slots__ = (
-        "_cr_at_reset", "_depth", "_irq", "_lcr_h_at_reset", "_overrun", "_receive_fifo", "_registers", "_sends",
+        "_breaking", "_cr_at_reset", "_depth", "_irq", "_lcr_h_at_reset", "_overrun", "_receive_fifo", "_registers", "_sends",
         "_set_irq", "_transmit", "_transmit_fifo", "lost", "overruns", "received", "transmitted", "unknown_accesses",
     )  # fmt: skip
 
@@ -92,7 +88,7 @@ class Pl011:
         """UARTRST: every register takes its reset value (table 3-1), both FIFOs are empty, the interrupt is low."""
         self._receive_fifo.clear()
         self._transmit_fifo.clear()
-        self._overrun = False
+        self._overrun = self._breaking = False
         # What a read of each register answers, kept up to date by whoever changes it; only UARTDR is read by code.
         self._registers = {
             **dict.fromkeys(map(int, Register), 0),
@@ -102,7 +98,7 @@ class Pl011:
             Register.IFLS: IFLS_RESET,
         }
         self._depth = FIFO_DEPTH if self._lcr_h_at_reset & LCR_H_FEN else 1
-        self._registers[Register.FR] = self._modem_inputs()
+        self._registers[Register.FR] = modem_inputs(self._cr_at_reset)
         self._sends = self._transmitting(self._cr_at_reset) and not self._cr_at_reset & CR_LBE
         self._update_flags()
         self._update_irq()
@@ -172,14 +168,15 @@ class Pl011:
         self._update_irq()
 
     def _read_data(self) -> int:
-        """UARTDR: the oldest character, with its overrun bit ("Data register, UARTDR")."""
-        fifo = self._receive_fifo
+        """UARTDR: the oldest character, with its error bits, of which UARTRSR speaks from now on ("Data register, UARTDR")."""
+        registers, fifo = self._registers, self._receive_fifo
         if not fifo:
             return 0
         character = fifo.popleft()
         # Reading below the trigger level clears RX, reading the last character clears RT ("Interrupts").
         clear = (INT_RT if not fifo else 0) | (INT_RX if len(fifo) < self._receive_trigger() else 0)
-        self._registers[Register.RIS] &= ~clear
+        registers[Register.RIS] &= ~clear
+        registers[Register.RSR_ECR] = registers[Register.RSR_ECR] & RSR_OE | character >> 8 & RSR_OF_CHARACTER
         self._update_flags()
         self._update_irq()
         return character
@@ -232,6 +229,7 @@ class Pl011:
         fifo.append(character | (DR_OE if self._overrun else 0))
         self._overrun = False
         self.received += 1
+        registers[Register.RIS] |= INT_BE if character & DR_BE else 0
         registers[Register.RIS] |= INT_RT | (INT_RX if len(fifo) >= self._receive_trigger() else 0)
 
     def _set_line_control(self, value: int) -> None:
@@ -242,24 +240,26 @@ class Pl011:
             self._registers[Register.RIS] &= ~(INT_RX | INT_RT)
             self._depth = FIFO_DEPTH if value & LCR_H_FEN else 1
         self._registers[Register.LCR_H] = value
+        self._loop_break()
 
     def _set_control(self, value: int) -> None:
         registers = self._registers
         registers[Register.CR] = value
-        before, after = registers[Register.FR], self._modem_inputs()
+        before, after = registers[Register.FR], modem_inputs(value)
         for flag, interrupt in MODEM.items():
             if (before ^ after) & flag:
                 registers[Register.RIS] |= interrupt
         registers[Register.FR] = after
         self._sends = self._transmitting(value) and not value & CR_LBE
         self._drain()
+        self._loop_break()
 
-    def _modem_inputs(self) -> int:
-        """UARTFR's modem bits, which read 1 for an asserted line; in loopback they are the outputs (UARTCR.LBE)."""
-        cr = self._registers[Register.CR]
-        if not cr & CR_LBE:
-            return _PEER
-        return sum(flag for output, flag in LOOPED.items() if cr & output)
+    def _loop_break(self) -> None:
+        """A break (UARTLCR_H.BRK) that begins in loopback: the receiver sees one character, zero, with its error bit."""
+        cr, before = self._registers[Register.CR], self._breaking
+        self._breaking = bool(cr & CR_LBE and self._registers[Register.LCR_H] & LCR_H_BRK and self._receiving(cr))
+        if self._breaking and not before:
+            self._receive(DR_BE)
 
     def _receiving(self, cr: int) -> bool:
         return cr & (CR_UARTEN | CR_RXE) == CR_UARTEN | CR_RXE
@@ -278,7 +278,7 @@ class Pl011:
     def _update_flags(self) -> None:
         received, waiting, depth = len(self._receive_fifo), len(self._transmit_fifo), self._depth
         self._registers[Register.FR] = (
-            self._registers[Register.FR] & _MODEM_FLAGS
+            self._registers[Register.FR] & MODEM_FLAGS
             | (FR_RXFE if not received else 0)
             | (FR_RXFF if received == depth else 0)
             | (FR_TXFE if not waiting else FR_BUSY)

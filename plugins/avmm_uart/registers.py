@@ -53,11 +53,15 @@ STORED: Final[dict[int, int]] = {
 }
 """Registers that keep what is written and do nothing here, with the bits they have."""
 
+DR_BE: Final = 1 << 10
 DR_OE: Final = 1 << 11
 RSR_OE: Final = 1 << 3
+RSR_OF_CHARACTER: Final = 0b111
+"""Framing, parity and break errors: what UARTRSR says of the character read last."""
 
 FR_CTS, FR_DSR, FR_DCD, FR_BUSY, FR_RXFE, FR_TXFF, FR_RXFF, FR_TXFE, FR_RI = (1 << bit for bit in range(9))
 
+LCR_H_BRK: Final = 1 << 0
 LCR_H_FEN: Final = 1 << 4
 LCR_H_MASK: Final = 0xFF
 
@@ -80,12 +84,7 @@ IFLS_RESET: Final = 0x12
 INT_RI, INT_CTS, INT_DCD, INT_DSR, INT_RX, INT_TX, INT_RT, INT_FE, INT_PE, INT_BE, INT_OE = (1 << bit for bit in range(11))
 INT_MASK: Final = 0x7FF
 
-MODEM: Final = {FR_RI: INT_RI, FR_CTS: INT_CTS, FR_DCD: INT_DCD, FR_DSR: INT_DSR}
-"""The interrupt that tells of a change of each modem input."""
-
-LOOPED: Final = {CR_RTS: FR_CTS, CR_DTR: FR_DSR, CR_OUT1: FR_DCD, CR_OUT2: FR_RI}
-"""The modem input that each modem output is fed to in loopback."""
-
-FIFO_DEPTH: Final = 16
-TRIGGER_LEVELS: Final = (2, 4, 8, 12, 14, 8, 8, 8)
+FIFO_DEPTH: Final = 32
+"""Since r1p5; before, 16. Drivers tell by the revision in UARTPeriphID2."""
+TRIGGER_LEVELS: Final = (4, 8, 16, 24, 28, 16, 16, 16)
 """UARTIFLS: 1/8, 1/4, 1/2, 3/4 and 7/8 of the FIFO; the reserved encodings act as the reset value."""

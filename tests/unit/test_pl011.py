@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +22,7 @@ from avmm_uart.registers import (
     CR_RXE,
     CR_TXE,
     CR_UARTEN,
+    DR_BE,
     DR_OE,
     FIFO_DEPTH,
     FR_BUSY,
@@ -31,6 +34,7 @@ from avmm_uart.registers import (
     FR_RXFF,
     FR_TXFE,
     FR_TXFF,
+    INT_BE,
     INT_CTS,
     INT_DCD,
     INT_DSR,
@@ -40,6 +44,7 @@ from avmm_uart.registers import (
     INT_RT,
     INT_RX,
     INT_TX,
+    LCR_H_BRK,
     LCR_H_FEN,
     RSR_OE,
     Register,
@@ -161,6 +166,13 @@ def test_a_64_bit_access_is_two_32_bit_ones() -> None:
     assert bench.uart.read(Register.FBRD, 8) == 0x70 << 32 | 0x2A
 
 
+def test_the_fifos_are_as_deep_as_the_revision_says() -> None:
+    """Linux takes 32 for granted from revision 3 on, and sends half of that for an interrupt without looking."""
+    bench = Bench()
+    assert bench[Register.PERIPH_ID2] >> 4 == 3
+    assert bench.uart.room == FIFO_DEPTH == 32
+
+
 class TestTransmit:
     def test_a_character_is_sent_at_once(self) -> None:
         bench = Bench()
@@ -199,7 +211,7 @@ class TestTransmit:
         bench[Register.ICR] = INT_TX
         assert not bench[Register.RIS] & INT_TX
 
-    @pytest.mark.parametrize(("ifls", "level"), [(0, 2), (1, 4), (2, 8), (3, 12), (4, 14)])
+    @pytest.mark.parametrize(("ifls", "level"), [(0, 4), (1, 8), (2, 16), (3, 24), (4, 28), (7, 16)])
     def test_filling_beyond_the_trigger_level_clears_the_interrupt(self, ifls: int, level: int) -> None:
         bench = Bench()
         bench[Register.IFLS] = ifls
@@ -256,15 +268,17 @@ class TestReceive:
         assert [bench[Register.DR] for _ in range(FIFO_DEPTH - 1)] == list(range(1, FIFO_DEPTH))
         assert bench[Register.DR] == DR_OE | ord("A")
         assert bench[Register.FR] & FR_RXFE, "B found the FIFO full again"
+        bench.uart.receive(b"CD")
+        assert [bench[Register.DR] for _ in range(2)] == [DR_OE | ord("C"), ord("D")]
 
     def test_any_write_to_ecr_clears_the_overrun_status(self) -> None:
         bench = Bench()
-        bench.uart.receive(b"x" * 17)
+        bench.uart.receive(b"x" * (FIFO_DEPTH + 1))
         bench[Register.RSR_ECR] = 0
         assert bench[Register.RSR_ECR] == 0
         assert bench[Register.RIS] & INT_OE, "the interrupt is cleared by UARTICR alone"
 
-    @pytest.mark.parametrize(("ifls", "level"), [(0, 2), (1, 4), (2, 8), (3, 12), (4, 14)])
+    @pytest.mark.parametrize(("ifls", "level"), [(0, 4), (1, 8), (2, 16), (3, 24), (4, 28), (7, 16)])
     def test_the_interrupt_comes_at_the_trigger_level_and_goes_below_it(self, ifls: int, level: int) -> None:
         bench = Bench()
         bench[Register.IFLS] = ifls << 3
@@ -324,7 +338,7 @@ class TestInterrupt:
     def test_icr_clears_the_bits_written_as_one_and_reads_zero(self) -> None:
         bench = Bench()
         bench[Register.DR] = 1
-        bench.uart.receive(b"x" * 17)
+        bench.uart.receive(b"x" * (FIFO_DEPTH + 1))
         bench[Register.ICR] = INT_OE | INT_RX
         assert bench[Register.RIS] == INT_TX | INT_RT
         assert bench[Register.ICR] == 0
@@ -355,6 +369,76 @@ class TestLoopback:
         bench[Register.CR] = ON | CR_LBE | output
         assert bench[Register.FR] & (FR_CTS | FR_DSR | FR_DCD | FR_RI) == flag
         assert bench[Register.RIS] == interrupt
+
+
+class TestBreak:
+    def test_in_loopback_it_is_one_character_with_its_error(self) -> None:
+        bench = Bench(ON | CR_LBE)
+        bench[Register.LCR_H] = LCR_H_FEN | LCR_H_BRK
+        bench[Register.LCR_H] = LCR_H_FEN | LCR_H_BRK  # the same break still
+        assert bench[Register.RIS] == INT_BE | INT_RT
+        assert bench[Register.RSR_ECR] == 0, "UARTRSR speaks of the character read last"
+        assert (bench[Register.DR], bench[Register.RSR_ECR]) == (DR_BE, DR_BE >> 8)
+        assert bench[Register.FR] & FR_RXFE
+        assert bench[Register.RIS] == INT_BE, "until UARTICR clears it"
+
+    @pytest.mark.parametrize("clear", [lambda bench: bench.__setitem__(Register.RSR_ECR, 0), lambda bench: bench[Register.DR]])
+    def test_its_status_goes_by_a_write_to_ecr_or_with_the_next_character(self, clear: Callable[[Bench], object]) -> None:
+        bench = Bench(ON | CR_LBE)
+        bench[Register.LCR_H] = LCR_H_FEN | LCR_H_BRK
+        bench[Register.DR] = ord("x")
+        assert bench[Register.DR] == DR_BE
+        clear(bench)
+        assert bench[Register.RSR_ECR] == 0
+
+    def test_each_one_anew(self) -> None:
+        bench = Bench(ON | CR_LBE)
+        for lcr_h in (LCR_H_BRK, 0) * 3:
+            bench[Register.LCR_H] = LCR_H_FEN | lcr_h
+        assert [bench[Register.DR] for _ in range(4)] == [DR_BE] * 3 + [0]
+
+    def test_loopback_that_begins_during_one_sees_it(self) -> None:
+        bench = Bench(lcr_h=LCR_H_FEN | LCR_H_BRK)
+        assert bench[Register.FR] & FR_RXFE
+        bench[Register.CR] = ON | CR_LBE
+        assert bench[Register.DR] == DR_BE
+
+    def test_a_receiver_that_is_off_does_not(self) -> None:
+        bench = Bench(CR_LBE | CR_UARTEN, lcr_h=LCR_H_FEN)
+        bench[Register.LCR_H] = LCR_H_FEN | LCR_H_BRK
+        assert (bench[Register.DR], bench[Register.RIS], bench.uart.lost) == (0, 0, 0)
+
+    def test_it_leaves_the_status_of_an_overrun(self) -> None:
+        bench = Bench(ON | CR_LBE)
+        for _ in range(FIFO_DEPTH + 1):
+            bench[Register.DR] = 1
+        bench[Register.DR]
+        assert bench[Register.RSR_ECR] == RSR_OE
+        bench[Register.LCR_H] = LCR_H_FEN | LCR_H_BRK
+        assert [bench[Register.DR] for _ in range(FIFO_DEPTH)] == [1] * (FIFO_DEPTH - 1) + [DR_BE | DR_OE]
+        assert bench[Register.RSR_ECR] == RSR_OE | DR_BE >> 8
+
+
+class TestFifoEnable:
+    """UARTLCR_H.FEN."""
+
+    @pytest.mark.parametrize("fen", [0, LCR_H_FEN])
+    def test_a_change_empties_both_and_what_told_of_them(self, fen: int) -> None:
+        bench = Bench(CR_UARTEN | CR_RXE, lcr_h=fen)
+        bench[Register.IMSC] = INT_MASK
+        bench.uart.receive(b"x")
+        bench[Register.DR] = ord("y")
+        bench[Register.LCR_H] = fen ^ LCR_H_FEN
+        assert bench[Register.FR] & (FR_RXFE | FR_RXFF | FR_TXFE | FR_TXFF | FR_BUSY) == FR_RXFE | FR_TXFE
+        assert (bench[Register.RIS], bench.irq) == (0, [True, False])
+        assert bench.uart.room == (1 if fen else FIFO_DEPTH)
+
+    @pytest.mark.parametrize("fen", [0, LCR_H_FEN])
+    def test_anything_else_in_the_register_empties_nothing(self, fen: int) -> None:
+        bench = Bench(lcr_h=fen)
+        bench.uart.receive(b"x")
+        bench[Register.LCR_H] = fen | 0x60
+        assert bench[Register.DR] == ord("x")
 
 
 ACCESSES = st.lists(

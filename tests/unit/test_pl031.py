@@ -140,11 +140,64 @@ def test_a_reset_clears_the_registers_and_not_the_time(bench: Bench) -> None:
     assert bench.read(Register.RIS) == 0
 
 
-@pytest.mark.parametrize("register", [Register.DR, Register.RIS, Register.MIS])
-def test_some_registers_are_read_only(bench: Bench, register: Register) -> None:
-    before = bench.read(register)
-    bench.write(register, 0xDEAD_BEEF)
-    assert bench.read(register) == before
+@pytest.mark.parametrize("offset", [Register.DR, Register.RIS, Register.MIS, 0x020, 0x080, 0xFDC, *range(0xFE0, 0x1000, 4)])
+def test_what_is_read_only_or_not_there_ignores_writes(bench: Bench, offset: int) -> None:
+    before = bench.device.read(offset, Width.W32)
+    bench.device.write(offset, Width.W32, 0xDEAD_BEEF)
+    assert bench.device.read(offset, Width.W32) == before
+
+
+@pytest.mark.parametrize("value", [0, 1, 0xFFFF_FFFF])
+def test_the_counter_runs_and_cannot_be_stopped(bench: Bench, value: int) -> None:
+    """3.3.4: once RTCCR is set, writes to it have no effect; here firmware has set it."""
+    bench.write(Register.CR, value)
+    bench.wait(1)
+    assert (bench.read(Register.CR), bench.read(Register.DR)) == (1, EPOCH + 1)
+
+
+@pytest.mark.parametrize(("register", "kept"), [(Register.MR, 0xFFFF_FFFF), (Register.LR, 0xFFFF_FFFF), (Register.IMSC, 1)])
+def test_a_register_keeps_the_bits_it_has(bench: Bench, register: Register, kept: int) -> None:
+    bench.write(register, 0xFFFF_FFFF)
+    assert bench.read(register) == kept
+
+
+def test_the_mask_holds_back_the_line_and_not_the_status(bench: Bench) -> None:
+    """3.3.5 to 3.3.7; 3.3.8: RTCICR is write-only, and clears what is written as one."""
+    bench.write(Register.MR, EPOCH)
+    for mask in (1, 0, 1):
+        bench.write(Register.IMSC, mask)
+        assert (bench.read(Register.RIS), bench.read(Register.MIS), bench.irq) == (1, mask, bool(mask))
+    bench.write(Register.ICR, 0xFFFF_FFFE)
+    assert (bench.irq, bench.read(Register.ICR)) == (True, 0)
+    bench.write(Register.ICR, 1)
+    assert not bench.irq
+
+
+def test_a_match_comes_once_a_time_around(bench: Bench) -> None:
+    bench.write(Register.MR, EPOCH)
+    bench.write(Register.ICR, 1)
+    bench.wait(0.5)
+    assert bench.read(Register.RIS) == 0, "the counter still equals the match register"
+    bench.wait((1 << 32) - 2)
+    assert bench.read(Register.RIS) == 0
+    bench.wait(2)
+    assert bench.read(Register.RIS) == 1
+
+
+def test_another_match_takes_the_place_of_the_first(bench: Bench) -> None:
+    bench.write(Register.MR, EPOCH + 1)
+    bench.write(Register.MR, EPOCH + 3)
+    bench.wait(2)
+    assert bench.read(Register.RIS) == 0
+    bench.wait(1)
+    assert bench.read(Register.RIS) == 1
+
+
+@pytest.mark.parametrize(("load", "raw"), [(EPOCH + 10, 1), (EPOCH + 11, 0), (EPOCH + 9, 0)])
+def test_a_load_of_what_the_match_register_holds_matches(bench: Bench, load: int, raw: int) -> None:
+    bench.write(Register.MR, EPOCH + 10)
+    bench.write(Register.LR, load)
+    assert bench.read(Register.RIS) == raw
 
 
 def test_virtual_time_starts_in_1970() -> None:
