@@ -2,82 +2,27 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
-
-from avmm.config_errors import from_validation, in_places, in_syntax, shown
+from avmm import config_checks as check
+from avmm.config_errors import in_places, in_syntax, in_tables, shown
 from avmm.errors import ConfigError
 from avmm.toml_places import key_lines
 
 MAX_VCPUS = 512
 """KVM's own limit on arm64; an architecture or its interrupt controller may allow fewer."""
-MEMORY_UNIT = 4096
-"""Guest memory comes in multiples of this many bytes: the smallest page."""
-MAX_MEMORY_BYTES = 1 << 40
-_SIZE_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+MAX_INSTRUCTIONS = (1 << 63) - 1
 _PLUGIN_TABLES = ("arch", "engine")
 
-
-def _name(value: str) -> str:
-    # Names become labels of metrics and parts of thread names, so they are few, short and plain.
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", value):
-        raise ValueError(f"{shown(value)} is not a name: 1 to 32 of a-z, 0-9, _ and -, starting with a letter or digit")
-    return value
-
-
-def _no_nul(value: str) -> str:
-    if "\0" in value:
-        raise ValueError("holds a NUL character")
-    return value
-
-
-def parse_size(value: object) -> int:
-    """A memory size in bytes from a whole number or a string like `256M` (K, M, G are powers of 1024); ValueError else."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        size = value
-    elif isinstance(value, str) and (match := re.fullmatch(r"([0-9]{1,15})([KMG]?)", value.upper(), re.ASCII)):
-        size = int(match[1]) * _SIZE_UNITS[match[2]]
-    else:
-        raise ValueError(f"{shown(value)} is not a size: a whole number of bytes, or a string like '256M' (K, M, G)")
-    if not 0 < size <= MAX_MEMORY_BYTES or size % MEMORY_UNIT:
-        raise ValueError(
-            f"{shown(value)} is not a multiple of {MEMORY_UNIT} bytes between {MEMORY_UNIT} and {MAX_MEMORY_BYTES >> 30}G"
-        )
-    return size
-
-
-def _size(value: object) -> object:
-    parse_size(value)
-    return value
-
-
-def _address(value: object) -> object:
-    if isinstance(value, str):
-        try:
-            value = int(value, 0)
-        except ValueError:
-            raise ValueError(f"{shown(value)} is not an address: a whole number, like 0x9000000") from None
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 64):
-        raise ValueError(f"{shown(value)} is not an address: a whole number from 0 to 2**64 - 1, like 0x9000000")
-    return value
-
-
-def parse_endpoint(value: str) -> tuple[str, int]:
-    """(host, port) from `HOST:PORT`, `[IPv6]:PORT` or `:PORT` (host empty: every interface); ValueError else."""
-    host, colon, port = value.rpartition(":")
-    if not colon or not re.fullmatch(r"[0-9]{1,5}", port, re.ASCII) or int(port) > 65535 or (":" in host and host[0] != "["):
-        raise ValueError(f"{shown(value)} is not HOST:PORT or :PORT with a port from 0 to 65535")
-    return host.strip("[]"), int(port)
-
-
-def _endpoint(value: str) -> str:
-    parse_endpoint(value)
-    return value
+Name = Annotated[str, check.name]
+Options = Annotated[dict[str, object], check.options]
+FilePath = Annotated[Path | None, check.optional(check.path)]
+OptionalText = Annotated[str | None, check.optional(check.text)]
+Endpoint = Annotated[str | None, check.optional(check.endpoint)]
 
 
 def _place_files(devices: object, folder: Path) -> None:
@@ -87,30 +32,19 @@ def _place_files(devices: object, folder: Path) -> None:
             table["file"] = str(folder / file)
 
 
-def _path(value: object) -> object:
-    return Path(value) if isinstance(value, str) and value else value
-
-
-Name = Annotated[str, AfterValidator(_name)]
-Size = Annotated[int | str, BeforeValidator(_size)]
-Address = Annotated[int | None, BeforeValidator(_address)]
-FilePath = Annotated[Path | None, BeforeValidator(_path)]
-
-
-class DeviceConfig(BaseModel):
+@dataclass(frozen=True, init=False)
+class DeviceConfig:
     """A further device: its plugin, and its place unless the architecture may choose one.
 
     What a TOML table holds beside `kind`, `base` and `irq` goes to the device plugin as `options`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
     kind: Name
-    base: Address = None
+    base: Annotated[int | None, check.optional(check.address)] = None
     """Guest physical address of the first register."""
-    irq: int | None = Field(default=None, ge=0, le=1019)
+    irq: Annotated[int | None, check.optional(check.whole(0, 1019))] = None
     """The interrupt controller's shared input (0-based)."""
-    options: dict[str, object] = {}
+    options: Options = field(default_factory=dict)
 
     if TYPE_CHECKING:
 
@@ -118,36 +52,43 @@ class DeviceConfig(BaseModel):
             self, *, kind: str, base: int | str | None = None, irq: int | None = None, options: Mapping[str, object] = {}
         ) -> None: ...
 
-    @model_validator(mode="before")
-    @classmethod
-    def _gather_options(cls, values: object) -> object:
-        return _gather(values, cls.model_fields, "options") if isinstance(values, dict) else values
+    else:
+
+        def __init__(self, /, **values: object) -> None:
+            _keep(self, check.checked(_gather(values, _DEVICE_CHECKS, "options"), _DEVICE_CHECKS, required=("kind",)))
 
 
-class MachineConfig(BaseModel):
+def _device(value: object) -> DeviceConfig:
+    if isinstance(value, DeviceConfig):
+        return value
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{shown(value)} is not a table")
+    return DeviceConfig(**value)
+
+
+@dataclass(frozen=True, init=False)
+class MachineConfig:
     """What a machine is made of. Immutable; ConfigError (ConfigErrors for several) names every mistake at once."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     name: Name = "vm0"
     arch: Name = "arm64"
     """The arch plugin; in TOML a name, or a table `[arch]` whose other keys are `arch_options`."""
-    arch_options: dict[str, object] = {}
+    arch_options: Options = field(default_factory=dict)
     cpu: str = "cortex-a57"
     irqchip: str = ""
     """The interrupt controller by the architecture's name for it; empty for its default."""
     engine: Name = "unicorn"
     """The engine plugin; in TOML a name, or a table `[engine]` whose other keys are `engine_options`."""
-    engine_options: dict[str, object] = {}
-    vcpus: int = Field(default=1, ge=1, le=MAX_VCPUS)
-    memory: Size = "256M"
+    engine_options: Options = field(default_factory=dict)
+    vcpus: Annotated[int, check.whole(1, MAX_VCPUS)] = 1
+    memory: Annotated[int | str, check.size] = "256M"
     kernel: FilePath = None
     initrd: FilePath = None
     firmware: FilePath = None
     """What the machine starts instead of the kernel, which is then for the firmware to find."""
     nvram: FilePath = None
     """The file in which firmware keeps its variables; created when it is not there."""
-    append: Annotated[str, AfterValidator(_no_nul)] = ""
+    append: str = ""
     """The guest's command line."""
     clock: Literal["host", "virtual"] = "host"
     slot: Literal["thread", "inline"] = "thread"
@@ -156,34 +97,36 @@ class MachineConfig(BaseModel):
     """Whether several vCPUs execute guest code at the same time, a thread each, or take turns; `auto`: as the engine can."""
     affinity: Literal["free", "shared"] = "free"
     """Where threads run: wherever the kernel puts them, or guest and event loop on one core while nobody else wants it."""
-    quantum_us: int = Field(default=1000, ge=1, le=10_000_000)
+    quantum_us: Annotated[int, check.whole(1, 10_000_000)] = 1000
     """How long a vCPU may keep its slot when others wait for it, in microseconds."""
-    halt_poll_ns: int = Field(default=0, ge=0, le=10_000_000)
+    halt_poll_ns: Annotated[int, check.whole(0, 10_000_000)] = 0
     """How long a halted vCPU looks for something to run before it sleeps, in nanoseconds."""
     on_device_fault: Literal["continue", "stop"] = "continue"
     on_reset: Literal["reset", "exit"] = "reset"
-    devices: dict[Name, DeviceConfig] = {}
+    devices: Annotated[dict[str, DeviceConfig], check.table(check.name, _device)] = field(default_factory=dict)
     default_devices: bool = True
     """Whether the machine has its architecture's usual devices (a console, say) beside `devices`."""
-    metrics: Annotated[str, AfterValidator(_endpoint)] | None = None
+    metrics: Endpoint = None
     """Where to serve metrics: `HOST:PORT`, or `:PORT` for every interface."""
-    otlp: Annotated[str, AfterValidator(_no_nul)] | None = None
+    otlp: OptionalText = None
     """Where to push metrics by OpenTelemetry's protocol: `URL`, or `URL,interval=SECONDS`."""
-    spans: Annotated[str, AfterValidator(_no_nul)] | None = None
+    spans: OptionalText = None
     """Where to send the VM's life as spans by OpenTelemetry's protocol: `URL`."""
-    trace: Annotated[str, AfterValidator(_no_nul)] | None = None
+    trace: OptionalText = None
     """Where to write a timeline at the VM's end: `FILE`, or `FILE,events=N` to keep the last N events."""
-    control: Annotated[str, AfterValidator(_no_nul)] | None = None
+    control: OptionalText = None
     """Where to serve the control API: a Unix socket's path, `auto` for one in the user's runtime directory, or `HOST:PORT`."""
     control_token_file: FilePath = None
     """The file with the token that clients of a TCP address must know."""
-    ui: Annotated[str, AfterValidator(_endpoint)] | None = None
+    ui: Endpoint = None
     """Where to serve the web page, and the control API with it: `HOST:PORT`, or `:PORT` for every interface."""
     count_instructions: bool = False
-    instructions: int | None = Field(default=None, ge=1, lt=1 << 63)
+    instructions: Annotated[int | None, check.optional(check.whole(1, MAX_INSTRUCTIONS))] = None
     """How many instructions a vCPU may execute; the VM ends when one of them has executed so many."""
 
-    _places: dict[str, str] = PrivateAttr(default_factory=dict)
+    _places: ClassVar[Mapping[str, str]] = {}
+    """Where what stands at a dotted key was written; each machine has its own."""
+    _given: ClassVar[Set[str]] = frozenset()
 
     if TYPE_CHECKING:
 
@@ -228,26 +171,13 @@ class MachineConfig(BaseModel):
     else:
 
         def __init__(self, /, **values: object) -> None:
+            flat = _open_plugin_tables(values)
             try:
-                super().__init__(**values)
-            except ValidationError as error:
-                raise from_validation(error, values, type(self).model_fields) from None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _open_plugin_tables(cls, values: object) -> object:
-        """Split a table `[engine]` or `[arch]` into the plugin's name and its options."""
-        if not isinstance(values, dict):
-            return values
-        flat = dict(values)
-        for key in _PLUGIN_TABLES:
-            if isinstance(table := flat.get(key), Mapping):
-                del flat[key]
-                if "name" in table:
-                    flat[key] = table["name"]
-                if isinstance(options := flat.get(f"{key}_options", {}), Mapping):
-                    flat[f"{key}_options"] = {**options, **{k: v for k, v in table.items() if k != "name"}}
-        return flat
+                kept = check.checked(flat, _MACHINE_CHECKS)
+            except ConfigError as error:
+                raise in_tables(error, [key for key in _PLUGIN_TABLES if isinstance(values.get(key), Mapping)]) from None
+            _keep(self, kept)
+            object.__setattr__(self, "_given", flat.keys())
 
     @property
     def instruments(self) -> dict[str, str]:
@@ -271,7 +201,7 @@ class MachineConfig(BaseModel):
     @property
     def memory_bytes(self) -> int:
         """Size of guest memory in bytes, a multiple of 4096."""
-        return parse_size(self.memory)
+        return check.parse_size(self.memory)
 
     @classmethod
     def from_toml(cls, path: Path | str) -> Self:
@@ -298,28 +228,28 @@ class MachineConfig(BaseModel):
         _place_files(values.get("devices"), path.parent)
         places = {"": str(path)} | {key: f"{path}:{line}" for key, line in key_lines(text).items()}
         try:
-            config = cls(**values)
+            return cls(**values)._written(places)
         except ConfigError as error:
             raise in_places(error, places) from None
-        config._places = places
-        return config
 
     def with_overrides(self, changes: Mapping[str, object], places: Mapping[str, str] = {}) -> Self:
         """A copy with `changes` by key, checked anew. `places` says where each change comes from (`--memory`).
 
         Changing the plugin of `arch` or `engine` drops the options meant for the other.
         """
-        values = {key: getattr(self, key) for key in type(self).model_fields} | dict(changes)
+        values = {key: getattr(self, key) for key in self._given} | dict(changes)
         for key in _PLUGIN_TABLES:
-            if values[key] != getattr(self, key) and f"{key}_options" not in changes:
+            if changes.get(key, was := getattr(self, key)) != was and f"{key}_options" not in changes:
                 values[f"{key}_options"] = {}
         here = {key: place for key, place in self._places.items() if self._stays(key, changes)} | dict(places)
         try:
-            config = type(self)(**values)
+            return type(self)(**values)._written(here)
         except ConfigError as error:
             raise in_places(error, here) from None
-        config._places = here
-        return config
+
+    def _written(self, places: Mapping[str, str]) -> Self:
+        object.__setattr__(self, "_places", places)
+        return self
 
     def _stays(self, key: str, changes: Mapping[str, object]) -> bool:
         """True when `changes` leave what stands at the dotted `key` as it is: all else, and entries that a new table has too."""
@@ -329,9 +259,26 @@ class MachineConfig(BaseModel):
         table, new = getattr(self, top, None), changes[top]
         return bool(entry) and isinstance(table, dict) and isinstance(new, Mapping) and new.get(entry[0]) == table.get(entry[0])
 
+    def is_given(self, key: str) -> bool:
+        """True when the setting was written down, be it with its default value."""
+        return key in self._given
+
     def located(self, error: ConfigError) -> ConfigError:
         """`error` with the place of its key in this machine's description, when it has none yet."""
         return in_places(error, self._places)
+
+
+def _open_plugin_tables(values: Mapping[str, object]) -> dict[str, object]:
+    """Split a table `[engine]` or `[arch]` into the plugin's name and its options."""
+    flat = dict(values)
+    for key in _PLUGIN_TABLES:
+        if isinstance(table := flat.get(key), Mapping):
+            del flat[key]
+            if "name" in table:
+                flat[key] = table["name"]
+            if isinstance(options := flat.get(f"{key}_options", {}), Mapping):
+                flat[f"{key}_options"] = {**options, **{k: v for k, v in table.items() if k != "name"}}
+    return flat
 
 
 def _gather(values: Mapping[str, object], known: Iterable[str], into: str) -> dict[str, object]:
@@ -342,3 +289,17 @@ def _gather(values: Mapping[str, object], known: Iterable[str], into: str) -> di
     if isinstance(given, Mapping):
         kept[into] = {**given, **{key: value for key, value in values.items() if key not in known}}
     return kept
+
+
+def _keep(settings: DeviceConfig | MachineConfig, values: Mapping[str, object]) -> None:
+    """Make `values` the attributes of one that is immutable, and defaults of what is not among them."""
+    for setting in fields(settings):
+        if setting.name in values:
+            value = values[setting.name]
+        else:
+            value = setting.default if setting.default_factory is MISSING else setting.default_factory()
+        object.__setattr__(settings, setting.name, value)
+
+
+_DEVICE_CHECKS = check.checks_of(DeviceConfig)
+_MACHINE_CHECKS = check.checks_of(MachineConfig)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from avmm.errors import ConfigError
 
@@ -19,6 +15,33 @@ class ConfigErrors(ConfigError):
     def __init__(self, errors: Iterable[ConfigError]) -> None:
         self.errors = tuple(errors)
         super().__init__("\n".join(map(str, self.errors)))
+
+
+class Mistakes:
+    """What checks find, gathered so that all of it is told at once."""
+
+    def __init__(self) -> None:
+        self._errors: list[ConfigError] = []
+
+    def add(self, error: ConfigError) -> None:
+        """One more."""
+        self._errors.append(error)
+
+    def look(self, key: str, check: Callable[[object], object], value: object) -> object:
+        """What `check` makes of the value at `key`; None when it finds a mistake, which is one more."""
+        try:
+            return check(value)
+        except ValueError as error:
+            self.add(ConfigError(str(error), key=key))
+        except ConfigError as error:
+            for one in error.errors if isinstance(error, ConfigErrors) else (error,):
+                self.add(ConfigError(one.message, key=f"{key}.{one.key}"))
+        return None
+
+    def tell(self) -> None:
+        """ConfigError for one, ConfigErrors for several, nothing without any."""
+        if self._errors:
+            raise self._errors[0] if len(self._errors) == 1 else ConfigErrors(self._errors)
 
 
 def in_places(error: ConfigError, places: Mapping[str, str]) -> ConfigError:
@@ -35,6 +58,13 @@ def in_places(error: ConfigError, places: Mapping[str, str]) -> ConfigError:
     return ConfigError(error.message, place=places.get(_nearest(error.key, places), ""), key=error.key)
 
 
+def in_tables(error: ConfigError, tables: Iterable[str]) -> ConfigError:
+    """`error` with the key as it was written: the name of a plugin stood as `name` in the plugin's own table."""
+    if isinstance(error, ConfigErrors):
+        return ConfigErrors(in_tables(one, tables) for one in error.errors)
+    return ConfigError(error.message, place=error.place, key=f"{error.key}.name") if error.key in tables else error
+
+
 def _nearest(key: str, places: Mapping[str, str]) -> str:
     while key and key not in places:
         key = key.rpartition(".")[0]
@@ -48,48 +78,12 @@ def in_syntax(error: ValueError, path: Path, text: str) -> ConfigError:
     return ConfigError(f"not TOML: {message}", place=f"{path}:{line or max(1, len(text.splitlines()))}")
 
 
-def from_validation(error: ValidationError, values: Mapping[str, object], settings: Iterable[str]) -> ConfigError:
-    """What the validation of `values` found; `settings` are the names that exist at the top."""
-    errors = [ConfigError(_message(detail, settings), key=_key(detail, values)) for detail in error.errors(include_url=False)]
-    return errors[0] if len(errors) == 1 else ConfigErrors(errors)
+def no_such_setting(key: str, settings: Iterable[str]) -> ConfigError:
+    """A key that is none of the `settings`, with the one that may have been meant."""
+    from difflib import get_close_matches  # wanted for nothing else, and not for a machine without a mistake
 
-
-def _key(detail: ErrorDetails, values: Mapping[str, object]) -> str:
-    """The dotted key as it was written. A plugin's name may have been written as `name` in the plugin's own table."""
-    path = [str(part) for part in detail["loc"] if part != "[key]"]
-    if len(path) == 1 and isinstance(values.get(path[0]), Mapping) and detail["type"] != "extra_forbidden":
-        path.append("name")
-    return ".".join(path)
-
-
-def _message(detail: ErrorDetails, settings: Iterable[str]) -> str:
-    value, context = shown(detail["input"]), detail.get("ctx", {})
-    match detail["type"]:
-        case "missing":
-            return "missing"
-        case "extra_forbidden":
-            close = difflib.get_close_matches(str(detail["loc"][-1]), list(settings), n=1, cutoff=0.7)
-            return "no such setting" + (f"; did you mean {close[0]}?" if close else "")
-        case "int_type":
-            return f"{value} is not a whole number"
-        case "string_type":
-            return f"{value} is not a string"
-        case "bool_type":
-            return f"{value} is not true or false"
-        case "is_instance_of":
-            return f"{value} is not the path of a file"
-        case "dict_type" | "model_type":
-            return f"{value} is not a table"
-        case "greater_than_equal":
-            return f"{value} is less than {context['ge']}"
-        case "less_than_equal":
-            return f"{value} is more than {context['le']}"
-        case "literal_error":
-            return f"{value} is not one of {str(context['expected']).replace(' or ', ', ')}"
-        case "value_error":
-            return str(context["error"])
-        case _:
-            return f"{value}: {detail['msg']}"
+    close = get_close_matches(key, list(settings), n=1, cutoff=0.7)
+    return ConfigError("no such setting" + (f"; did you mean {close[0]}?" if close else ""), key=key)
 
 
 def shown(value: object) -> str:

@@ -14,7 +14,7 @@ from avmm.arch import (
 from avmm.bus import Bus, Region
 from avmm.clock import Clock, TimerHandle
 from avmm.command import Command, CommandFactory
-from avmm.config import parse_endpoint, parse_size
+from avmm.config_checks import parse_endpoint, parse_size
 from avmm.console import Console
 from avmm.devattr import AttributeGroup, AttributeGroups, AttributeValue, EventFilter, no_such_attribute, resolve
 from avmm.device import Device, DeviceFactory, DeviceOptions, Width

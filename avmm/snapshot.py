@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache
-
-from pydantic import TypeAdapter
+from dataclasses import asdict, dataclass
 
 from avmm.exits import ExitReason
 from avmm.instrument import KickAction, ObservedVm
@@ -74,13 +71,9 @@ class VmSnapshot:
 
     def to_json(self) -> bytes:
         """As one line of JSON. Numbers above 2**53 are exact there; a reader may have to mind them."""
-        return _json().dump_json(self)
+        import json  # few machines are asked for it
 
-
-@cache
-def _json() -> TypeAdapter[VmSnapshot]:
-    """Made when it is first wanted: making it takes as long as making a small machine."""
-    return TypeAdapter(VmSnapshot)
+        return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def take_snapshot(vm: ObservedVm) -> VmSnapshot:

@@ -90,7 +90,7 @@ def _check_engine(name: str) -> Checkup:
 
 def _default(setting: str) -> str:
     """A setting of every machine that does not say otherwise."""
-    return str(MachineConfig.model_fields[setting].default)
+    return str(getattr(MachineConfig(), setting))
 
 
 def _broken_plugins() -> list[PluginInfo]:

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--departures", type=Path, metavar="FILE.toml", help='cases that may differ: "case" = "reason"')
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     for setting in ("arch", "engine"):
-        default = MachineConfig.model_fields[setting].default
+        default = getattr(MachineConfig(), setting)
         parser.add_argument(f"--{setting}", metavar="NAME", default=default, help=f"the {setting} plugin (default: {default})")
 
 

@@ -94,7 +94,7 @@ def machine(arguments: argparse.Namespace) -> MachineConfig:
     """The machine that the command line describes; ConfigError names the option or the line of the file that is wrong."""
     config = MachineConfig() if arguments.machine is None else MachineConfig.from_toml(arguments.machine)
     changes = {key: value for key in _OVERRIDES if (value := getattr(arguments, key)) is not None}
-    if "affinity" not in config.model_fields_set:
+    if not config.is_given("affinity"):
         changes.setdefault("affinity", "shared")  # this process is the machine's alone: its threads are ours to place
     places = {key: _OVERRIDES[key][0] for key in changes}
     added, device_places = devices(arguments, config.devices)

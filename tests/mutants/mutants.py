@@ -18,6 +18,7 @@ QUEUE, VM_AND_GIC = "tests/replay/test_gic_queue.py", "tests/replay/test_vm_and_
 MEASURED, ROM = CORE + "test_measured.py", CORE + "test_rom.py"
 FLASHED, FW_CFGS = "tests/unit/firmware/test_flash.py", "tests/unit/firmware/test_fw_cfg.py"
 
+CONFIG, CHECKS = "tests/unit/test_config.py", "avmm/config_checks.py"
 VCPU, KICKER, HALT = "avmm/vcpu/vcpu.py", "avmm/vcpu/kicker.py", "avmm/vcpu/halt.py"
 BUILDER, AFFINITY = "avmm/builder.py", "avmm/affinity.py"
 SMP_MODE, AFFINITIES = CORE + "test_smp_mode.py", CORE + "test_affinity.py"
@@ -1117,6 +1118,32 @@ MUTANTS = [
         "return new, new[-1][0] - number - len(new) if new else 0",
         "return new, 0",
         (CONTROL + "test_streams.py",),
+    ),
+    # The machine's description.
+    Mutant("a number above its limit passes", CHECKS, "if value > high:", "if value > high + 1:", (CONFIG,)),
+    Mutant(
+        "true is a whole number",
+        CHECKS,
+        'isinstance(value, int) or isinstance(value, bool):\n            raise ValueError(f"{shown(value)} is not a whole',
+        'isinstance(value, int):\n            raise ValueError(f"{shown(value)} is not a whole',
+        (CONFIG,),
+    ),
+    Mutant("a key that nobody knows passes", CHECKS, "if key not in checks:", "if False:", (CONFIG,)),
+    Mutant("a device needs no kind", "avmm/config.py", 'required=("kind",)', "required=()", (CONFIG,)),
+    Mutant(
+        "only the first mistake is told",
+        "avmm/config_errors.py",
+        "if len(self._errors) == 1 else",
+        "if self._errors else",
+        (CONFIG,),
+    ),
+    Mutant("a mistake in a table has the table's key", "avmm/config_errors.py", 'key=f"{key}.{one.key}"', "key=key", (CONFIG,)),
+    Mutant(
+        "what has its default counts as given",
+        "avmm/config.py",
+        "for key in self._given}",
+        "for key in vars(self) if key[0] != '_'}",
+        (CONFIG,),
     ),
     # vCPUs in parallel.
     Mutant("turns have a slot each", BUILDER, '1 if config.smp_mode == "turns" else min(', "min(", (SMP_MODE,)),

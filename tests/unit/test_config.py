@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avmm.config import DeviceConfig, MachineConfig, parse_endpoint, parse_size
+from avmm.config import DeviceConfig, MachineConfig
+from avmm.config_checks import parse_endpoint, parse_size
 from avmm.config_errors import ConfigErrors
 from avmm.errors import ConfigError
 
@@ -91,15 +93,36 @@ def test_a_plugin_table_in_python() -> None:
     assert (config.engine, config.engine_options) == ("scripted", {"seed": 1, "script": []})
 
 
+def test_what_was_written_down_is_known() -> None:
+    config = MachineConfig(affinity="free", engine={"quick": True}).with_overrides({"vcpus": 2})
+    assert [key for key in ("affinity", "engine", "engine_options", "vcpus", "memory") if config.is_given(key)] == [
+        "affinity",
+        "engine_options",
+        "vcpus",
+    ]
+
+
+def test_names_are_text() -> None:
+    with pytest.raises(ConfigError, match=r"^cpu: holds a NUL character$"):
+        MachineConfig(cpu="max\0")
+    with pytest.raises(ConfigError, match=r"^append: '\\udcff' is not UTF-8 text$"):
+        MachineConfig(append="\udcff")
+
+
+def test_a_table_where_none_belongs_is_told_by_its_own_key() -> None:
+    with pytest.raises(ConfigError, match=r"^vcpus: {} is not a whole number$"):
+        MachineConfig(vcpus={})  # type: ignore[arg-type]
+
+
 def test_a_machine_is_immutable() -> None:
-    with pytest.raises(ValueError, match="frozen"):
+    with pytest.raises(FrozenInstanceError):
         MachineConfig().vcpus = 2
 
 
 def test_a_base_may_be_a_string() -> None:
     assert DeviceConfig(kind="pl011", base="0x9000000").base == 0x900_0000
     assert DeviceConfig(kind="pl011", base=(1 << 64) - 1).base == (1 << 64) - 1
-    with pytest.raises(ValueError, match="is not an address"):
+    with pytest.raises(ConfigError, match="is not an address"):
         DeviceConfig(kind="pl011", base=1 << 64)
 
 
@@ -267,7 +290,7 @@ def test_no_endpoints(value: str) -> None:
         parse_endpoint(value)
 
 
-_SETTINGS = st.sampled_from([*MachineConfig.model_fields, "other"])
+_SETTINGS = st.sampled_from([*(setting.name for setting in fields(MachineConfig)), "other"])
 _ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text("aé0\n.", max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab.é", max_size=5), inner, max_size=3),
