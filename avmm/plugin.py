@@ -75,6 +75,7 @@ from avmm.instrument import (
 from avmm.irq import IrqChip, IrqLine
 from avmm.lifecycle import State
 from avmm.lock import DeviceLock
+from avmm.log import EventLogger, get_logger
 from avmm.memory import GuestMemory, MemorySlot
 from avmm.packed import unpack
 from avmm.rom import Rom
@@ -132,6 +133,7 @@ __all__ = [
     "EngineOptions",
     "EventFilter",
     "EventLimit",
+    "EventLogger",
     "Exit",
     "ExitReason",
     "ExternalAbort",
@@ -193,6 +195,7 @@ __all__ = [
     "arch_request",
     "event_bit",
     "event_index",
+    "get_logger",
     "no_such_attribute",
     "parse_endpoint",
     "parse_size",

@@ -83,7 +83,7 @@ class Vm:
         self._pauses = 0
         self._given = instruments
         self._instruments: list[Instrument] = []
-        self._log = get_logger().bind(vm=self.name)
+        self._log = get_logger(vm=self.name)
 
     # Building and taking down.
 

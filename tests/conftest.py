@@ -6,15 +6,15 @@ import logging
 import os
 
 import pytest
-import structlog
 from hypothesis import HealthCheck, settings
 
+from avmm.log import LOGGER
 from avmm.testing import vm as scripted
 from avmm.testing.pytest_plugin import scripted_vm
 
 __all__ = ["scripted_vm"]
 
-structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+logging.getLogger(LOGGER).setLevel(logging.CRITICAL)
 
 # The same examples at every run, and no limit that depends on how busy the machine is.
 settings.register_profile("fixed", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])

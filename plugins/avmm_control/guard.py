@@ -10,11 +10,11 @@ from http.cookies import CookieError, SimpleCookie
 from ipaddress import ip_address
 from math import ceil
 
-import structlog
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from avmm.plugin import get_logger
 from avmm_control.limits import Bucket, Limits
 from avmm_control.problem import problem
 
@@ -23,7 +23,7 @@ COOKIE = "avmm_token"
 BEARER = "bearer "
 _CLOSE = {"Connection": "close"}
 
-log = structlog.get_logger("avmm")
+log = get_logger()
 
 
 class Guard:

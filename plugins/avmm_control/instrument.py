@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import structlog
-
-from avmm.plugin import ConfigError, SteeredVm
+from avmm.plugin import ConfigError, SteeredVm, get_logger
 from avmm_control.address import Address, TcpAddress, parse_address, split_setting
 from avmm_control.token import read_token
 
-log = structlog.get_logger("avmm")
+log = get_logger()
 
 
 class ControlInstrument:

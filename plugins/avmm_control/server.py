@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 
-import structlog
 import uvicorn
 
-from avmm.plugin import ConfigError, SteeredVm
+from avmm.plugin import ConfigError, SteeredVm, get_logger
 from avmm_control import sockets
 from avmm_control.address import Address, TcpAddress, UnixAddress
 from avmm_control.app import FurtherRoutes, create_app
@@ -20,7 +19,7 @@ from avmm_control.protocol import limited_protocol
 GRACE_S = 1.0
 """How long answers that are under way may take at the end, in seconds."""
 
-log = structlog.get_logger("avmm")
+log = get_logger()
 
 
 class ControlServer:

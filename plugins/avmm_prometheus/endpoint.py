@@ -10,9 +10,7 @@ from socketserver import TCPServer, ThreadingMixIn
 from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-import structlog
-
-from avmm.plugin import ConfigError, ObservedVm
+from avmm.plugin import ConfigError, ObservedVm, get_logger
 from avmm_prometheus.collector import VmCollector
 from avmm_prometheus.metric import Watched
 from avmm_prometheus.pages import Pages
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
 Connection = socket.socket | tuple[bytes, socket.socket]
 """What socketserver calls a request; always a socket here."""
 
-log = structlog.get_logger("avmm")
+log = get_logger()
 
 PATH = "/metrics"
 CONNECTIONS = 256

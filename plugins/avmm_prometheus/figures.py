@@ -6,9 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-import structlog
-
-from avmm.plugin import Figure, FigureKind, FigureValue, Histogram, ObservedVm
+from avmm.plugin import Figure, FigureKind, FigureValue, Histogram, ObservedVm, get_logger
 from avmm_prometheus.exposition import label_text, prefixes, template
 from avmm_prometheus.histogram import COARSE
 from avmm_prometheus.vcpu_metrics import VCPU_METRICS
@@ -21,7 +19,7 @@ _OWN_LABELS = frozenset(("vm", "vcpu", "device", "le"))
 
 Shapes = dict[str, tuple[FigureKind, tuple[str, ...]]]
 """Kind and label names of the families so far, of all VMs of a page."""
-log = structlog.get_logger("avmm")
+log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-import structlog
-
-from avmm.plugin import ConfigError, ObservedVm, parse_endpoint
+from avmm.plugin import ConfigError, ObservedVm, get_logger, parse_endpoint
 from avmm_prometheus import endpoint
 from avmm_prometheus.elsewhere import elsewhere
 from avmm_prometheus.endpoint import PATH
 from avmm_prometheus.probe import Probe
 
-log = structlog.get_logger("avmm")
+log = get_logger()
 
 
 class PrometheusInstrument:

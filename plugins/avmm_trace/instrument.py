@@ -7,9 +7,7 @@ from asyncio import get_running_loop
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import structlog
-
-from avmm.plugin import ConfigError, ObservedVm
+from avmm.plugin import ConfigError, ObservedVm, get_logger
 from avmm_trace.perfetto_file import encode
 from avmm_trace.recorder import Recorder
 from avmm_trace.timeline import Timeline
@@ -19,7 +17,7 @@ EVENTS = 1 << 17
 """Events kept unless a setting says otherwise: some 20 MB."""
 MAX_EVENTS = 1 << 24
 
-log = structlog.get_logger("avmm")
+log = get_logger()
 
 
 class TraceInstrument:

@@ -7,8 +7,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import TypeVar, cast
 
-from structlog.typing import FilteringBoundLogger
-
+from avmm.plugin import EventLogger
 from avmm_virtio.sockets import Address, TcpAddress, UnixAddress, unlink
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -90,7 +89,7 @@ class Peer(asyncio.BaseProtocol):
 async def keep_connected(
     address: Address,
     factory: Callable[[], Peer],
-    log: FilteringBoundLogger,
+    log: EventLogger,
     what: str,
     *,
     reconnect_s: float,

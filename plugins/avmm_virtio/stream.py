@@ -7,8 +7,7 @@ import socket
 from abc import abstractmethod
 from collections.abc import Sequence
 
-import structlog
-
+from avmm.plugin import get_logger
 from avmm_virtio.framing import FrameReader, FramingError, framed
 from avmm_virtio.netdev import Netdev
 from avmm_virtio.peer import Peer, Sleep, accept, keep_connected
@@ -68,7 +67,7 @@ class StreamNetdev(Netdev):
         """`name` is what the log calls it."""
         super().__init__()
         self._connection: Connection | None = None
-        self.log = structlog.get_logger("avmm", netdev=name)
+        self.log = get_logger(netdev=name)
         self.connections = 0
         """Connections made so far."""
         self.malformed = 0

@@ -9,8 +9,7 @@ import struct
 from collections.abc import Sequence
 from typing import BinaryIO
 
-import structlog
-
+from avmm.plugin import get_logger
 from avmm_virtio.netdev import MAX_FRAME, Netdev
 
 _TUNSETIFF = 0x4004_54CA
@@ -38,7 +37,7 @@ class TapNetdev(Netdev):
     def __init__(self, name: str, tap: BinaryIO) -> None:
         """`name` is what the log calls it; `tap` gives and takes whole frames without blocking, and is the backend's own now."""
         super().__init__()
-        self._log = structlog.get_logger("avmm", netdev=name)
+        self._log = get_logger(netdev=name)
         self._tap = tap
         self._fd = tap.fileno()
         self._reading = False

@@ -7,16 +7,16 @@ import logging
 import sys
 from collections.abc import Callable, Coroutine
 
-import structlog
 import uvloop
 
+from avmm.log import LOGGER
 from tests.benchmarks import exits, guests, interrupts, metrics, page, pmu, requests, stops, trace, watched
 from tests.benchmarks.table import Row, render
 
 
 def main() -> int:
     """Run them one after the other: they would disturb each other."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    logging.getLogger(LOGGER).setLevel(logging.CRITICAL)
     on_uvloop: list[Callable[[], Coroutine[None, None, list[Row]]]] = [
         requests.run,
         requests.crowd,

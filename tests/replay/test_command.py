@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 
 from avmm.cli.main import main
+from avmm.log import LOGGER
 from avmm_arm64.kvm_transcript import KvmTranscript
 
 CREATED = [{"op": "create_vm", "expect": {"ret": 0}}, {"op": "create_vcpu", "vcpu": 0, "expect": {"ret": 0}}]
@@ -42,9 +43,11 @@ class Replay:
 
 @pytest.fixture
 def replay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Replay]:
-    before = structlog.get_config()
+    before = logging.getLogger(LOGGER).level
     yield Replay(tmp_path, capsys)
-    structlog.configure(**before)
+    logger = logging.getLogger(LOGGER)
+    logger.handlers, logger.propagate = [], True
+    logger.setLevel(before)
 
 
 def test_agreement_is_one_line(replay: Replay) -> None:

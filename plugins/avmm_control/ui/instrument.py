@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import secrets
 
-import structlog
-
-from avmm.plugin import ConfigError, SteeredVm, parse_endpoint
+from avmm.plugin import ConfigError, SteeredVm, get_logger, parse_endpoint
 from avmm_control.address import TcpAddress, split_setting
 from avmm_control.token import read_token
 
 TOKEN_BYTES = 24
 """Of a token that is made here: 192 bits."""
 
-log = structlog.get_logger("avmm")
+log = get_logger()
 
 
 class UiInstrument:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import time
 
-import structlog
-
-from avmm.plugin import ConfigError, Histogram, ObservedVm
+from avmm.plugin import ConfigError, Histogram, ObservedVm, get_logger
 from avmm_prometheus.elsewhere import elsewhere
 from avmm_prometheus.metric import Watched
 from avmm_prometheus.otlp.pusher import Pusher
@@ -17,7 +15,7 @@ INTERVAL_S = 10.0
 PATH = "/v1/metrics"
 """Where receivers take metrics (OTLP/HTTP): used when a setting names no path."""
 
-log = structlog.get_logger("avmm")
+log = get_logger()
 
 
 class OtlpInstrument:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import threading
 import time
 
-import structlog
 from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.sdk.metrics.export import MetricExportResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
+from avmm.plugin import get_logger
 from avmm_prometheus.figures import Figures
 from avmm_prometheus.metric import Watched
 from avmm_prometheus.otlp.points import metrics_data
 from avmm_prometheus.otlp.receiver import LAST_S, installed_version, resource
 
-log = structlog.get_logger("avmm")
+log = get_logger()
 
 
 class Pusher:

@@ -6,13 +6,12 @@ import os
 import threading
 from collections.abc import Sequence
 
-import structlog
 from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 
-from avmm.plugin import ObservedVm
+from avmm.plugin import ObservedVm, get_logger
 from avmm_prometheus.elsewhere import elsewhere
 from avmm_prometheus.otlp.life import Life
 from avmm_prometheus.otlp.receiver import LAST_S, installed_version, receiver_url, resource
@@ -20,7 +19,7 @@ from avmm_prometheus.otlp.receiver import LAST_S, installed_version, receiver_ur
 PATH = "/v1/traces"
 """Where receivers take spans (OTLP/HTTP): used when a setting names no path."""
 
-log = structlog.get_logger("avmm")
+log = get_logger()
 
 
 class _Exporter(OTLPSpanExporter):

@@ -12,8 +12,7 @@ import struct
 from collections.abc import Sequence
 from typing import BinaryIO, Final
 
-import structlog
-
+from avmm.plugin import get_logger
 from avmm_virtio.block.blockdev import SECTOR, Blockdev, BlockRequest, Operation
 from avmm_virtio.block.lock import ImageInUse, lock
 from avmm_virtio.block.workers import Workers
@@ -76,7 +75,7 @@ class FileBlockdev(Blockdev):
     ) -> None:
         """`image` is the backend's own from now on; without `discard`, what the guest discards or zeroes stays allocated."""
         self._image, self._fd, self.read_only = image, image.fileno(), read_only
-        self._log = structlog.get_logger("avmm", disk=name)
+        self._log = get_logger(disk=name)
         self._workers = Workers(name, self._carry_out, lambda requests: self._receiver.completed(requests))
         self.capacity = _size(self._fd)
         self.can_write_zeroes, self.can_discard, self._discard = not read_only, discard and not read_only, discard

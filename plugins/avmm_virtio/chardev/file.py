@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import BinaryIO, Final
 
-import structlog
-
+from avmm.plugin import get_logger
 from avmm_virtio.chardev.base import Chardev
 
 LIMIT: Final = 1 << 18
@@ -21,7 +20,7 @@ class FileChardev(Chardev):
     def __init__(self, name: str, file: BinaryIO) -> None:
         """`name` is what the log calls it; `file` is unbuffered, and the chardev's own from now on."""
         super().__init__()
-        self._log = structlog.get_logger("avmm", port=name)
+        self._log = get_logger(port=name)
         self._file = file
         self._pending = bytearray()
         self._more = asyncio.Event()

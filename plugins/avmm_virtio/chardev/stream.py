@@ -6,8 +6,7 @@ import asyncio
 import socket
 from abc import abstractmethod
 
-import structlog
-
+from avmm.plugin import get_logger
 from avmm_virtio.chardev.base import Chardev
 from avmm_virtio.peer import Peer, Sleep, accept, keep_connected
 from avmm_virtio.sockets import Address
@@ -48,7 +47,7 @@ class StreamChardev(Chardev):
     def __init__(self, name: str) -> None:
         """`name` is what the log calls it."""
         super().__init__()
-        self.log = structlog.get_logger("avmm", port=name)
+        self.log = get_logger(port=name)
         self._connection: _Connection | None = None
 
     @abstractmethod

@@ -10,8 +10,7 @@ from contextlib import suppress
 from socket import socket
 from typing import Final
 
-import structlog
-
+from avmm.plugin import get_logger
 from avmm_virtio.block.blockdev import SECTOR, Blockdev, BlockRequest, Operation
 from avmm_virtio.nbd.connection import NbdConnection, Order
 from avmm_virtio.nbd.handshake import Export, connect
@@ -54,7 +53,7 @@ class NbdBlockdev(Blockdev):
         """
         self._uri, self._reconnect_s, self._sleep = uri, reconnect_s, sleep
         self._wanted = connections
-        self._log = structlog.get_logger("avmm", disk=name)
+        self._log = get_logger(disk=name)
         first, self._export = connect(uri)
         flags = self._export.flags
         self._sockets = [first]

@@ -1,0 +1,80 @@
+"""Events: through the application's structlog, or through `logging`."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+from structlog.testing import LogCapture
+
+from avmm.log import LOGGER, get_logger
+
+
+@pytest.fixture
+def heard(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.INFO, LOGGER)
+    return caplog
+
+
+@pytest.fixture
+def captured() -> Iterator[LogCapture]:
+    """What an application hears that has configured structlog."""
+    capture = LogCapture()
+    structlog.configure(processors=[capture])
+    yield capture
+    structlog.reset_defaults()
+
+
+def test_an_event_is_a_record_with_its_fields_in_the_order_they_were_given(heard: pytest.LogCaptureFixture) -> None:
+    logger = get_logger(vm="vm0").bind(disk="disk0")
+    logger.warning("disk request failed", count=2)
+    logger.debug("not asked for")
+    (record,) = heard.records
+    assert (record.name, record.levelname) == ("avmm", "WARNING")
+    assert record.getMessage() == "event='disk request failed' vm='vm0' disk='disk0' count=2"
+
+
+def test_levels(heard: pytest.LogCaptureFixture) -> None:
+    heard.set_level(logging.DEBUG, LOGGER)
+    logger = get_logger()
+    for tell in (logger.debug, logger.info, logger.warning, logger.error):
+        tell("x")
+    assert [record.levelname for record in heard.records] == ["DEBUG", "INFO", "WARNING", "ERROR"]
+
+
+def test_an_application_with_structlog_hears_structlog_events(captured: LogCapture, heard: pytest.LogCaptureFixture) -> None:
+    logger = get_logger(vm="vm0")
+    logger.info("vm started", vcpus=2)
+    assert captured.entries == [{"vm": "vm0", "vcpus": 2, "event": "vm started", "log_level": "info"}]
+    assert not heard.records
+
+
+def test_a_logger_made_before_the_configuration_follows_it(heard: pytest.LogCaptureFixture) -> None:
+    logger = get_logger()
+    logger.info("one")
+    capture = LogCapture()
+    structlog.configure(processors=[capture])
+    try:
+        logger.info("two")
+    finally:
+        structlog.reset_defaults()
+    logger.info("three")
+    assert [entry["event"] for entry in capture.entries] == ["two"]
+    assert [record.getMessage() for record in heard.records] == ["event='one'", "event='three'"]
+
+
+HELLO = str(Path(__file__).parents[3] / "examples/guests/images/hello.img")
+HEAVY = ("pydantic", "structlog", "rich", "fastapi", "uvicorn", "httpx", "prometheus_client", "opentelemetry", "perfetto", "tqdm")
+
+
+def test_what_a_small_machine_does_not_need_is_not_imported() -> None:
+    """What importing these takes is a multiple of the life of a guest that says hello."""
+    code = f"import sys; from avmm.cli.main import main; main(['run', '--kernel', {HELLO!r}])\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {"avmm.vm", "avmm_unicorn._native"} <= set(done.stdout.split())
+    assert not set(HEAVY) & set(done.stdout.split())
