@@ -201,6 +201,8 @@ class VcpuTimers:
     def _expired(self) -> None:
         """The host timer fired, on the event loop's thread; perhaps for a time that is no longer wanted."""
         with self._lock:
+            if self._stopped:
+                return  # it was on its way when the vCPU was powered off
             # One that was replaced while it waited for the lock must not make us forget the new one.
             if self._armed_ns is not None and self._armed_ns <= (now_ns := self._clock.now_ns()):
                 if self._vcpu is not None and self._vcpu.trace is not None:

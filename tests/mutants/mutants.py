@@ -898,6 +898,63 @@ MUTANTS = [
         "                pass\n",
         (ARM + "test_gicv2.py",),
     ),
+    # Its timers and PMU, and what a reset leaves of them.
+    Mutant(
+        "a timer fires a nanosecond early",
+        ARM64 + "timer.py",
+        "        return -(-(raw + value - count) * _NS_PER_S // self.frequency_hz)\n",
+        "        return (raw + value - count) * _NS_PER_S // self.frequency_hz\n",
+        (ARM + "test_timer.py",),
+    ),
+    Mutant(
+        "a reset leaves the timers as they are",
+        ARM64 + "timer.py",
+        "        self._stopped = False\n        self.virtual.reset()\n",
+        "        self._stopped = False\n",
+        (ARM + "test_resets.py",),
+    ),
+    Mutant(
+        "a reset leaves a vCPU's timers stopped",
+        ARM64 + "timer.py",
+        "        self._stopped = False\n        self.virtual.reset()\n",
+        "        self.virtual.reset()\n",
+        (ARM + "test_resets.py",),
+    ),
+    Mutant(
+        "a timer wakes who is powered off",
+        ARM64 + "vcpu.py",
+        "        self.timers.stop()\n        self._vcpu.power_off()\n",
+        "        self._vcpu.power_off()\n",
+        (ARM + "test_resets.py",),
+    ),
+    Mutant(
+        "a timer on its way reaches who is powered off",
+        ARM64 + "timer.py",
+        "                return  # it was on its way when the vCPU was powered off\n",
+        "                pass\n",
+        (ARM + "test_resets.py",),
+    ),
+    Mutant(
+        "lateness is of every timer",
+        ARM64 + "timer.py",
+        "                if due_ns and timer.waited and level:\n",
+        "                if due_ns is not None and level:\n",
+        (ARM + "test_timer.py",),
+    ),
+    Mutant(
+        "a reset leaves the PMU's line",
+        ARM64 + "pmu_counters.py",
+        "        self._clear()\n        self._program()\n        self._update_line()\n",
+        "        self._clear()\n        self._program()\n",
+        (ARM + "test_resets.py",),
+    ),
+    Mutant(
+        "a reset leaves the PMU counting",
+        ARM64 + "pmu_counters.py",
+        "        self._clear()\n        self._program()\n        self._update_line()\n",
+        "        self._clear()\n        self._update_line()\n",
+        (ARM + "test_resets.py",),
+    ),
     # Its serial port and clock.
     Mutant(
         "FIFOs are as deep as before r1p5",

@@ -27,6 +27,11 @@ ASK_FOR_STOLEN_TIME = bytes.fromhex(
 WAIT_FOR_TIMER = "1340a1d2 2100a0d2 01e31bd5 210080d2 21e31bd5 df3f03d5 7f2003d5 21e33bd5 619200b9 fdffff17"
 
 
+# x19 = 0x0a000000; x1 = 1; msr cntv_ctl_el0, x1; msr cntp_ctl_el0, x1; msr pmintenset_el1, x1; msr pmovsset_el0, x1;
+# msr pmcr_el0, x1; isb; str w1, [x19]
+RAISE_ALL_LINES = "1340a1d2 210080d2 21e31bd5 21e21bd5 219e18d5 619e1bd5 019c1bd5 df3f03d5 610200b9"
+
+
 class TestMmio:
     async def test_an_exit_at_once_completes_the_access(self, do: Do) -> None:
         await make(do, "mmio")
@@ -77,6 +82,26 @@ class TestMmio:
         await make(do, "wfe")
         assert await do("run", vcpu=0) == stored(0, 1)
         assert await do("run", vcpu=0) == stored(0, 2)
+
+
+class TestInitialisationAgain:
+    async def test_it_silences_timers_and_pmu_and_keeps_the_counter(self, do: Do) -> None:
+        await make_code(do, RAISE_ALL_LINES, "pmu_v3")
+        assert await do("set_attr", vcpu=0, group="PMU_V3_CTRL", attr="INIT") == {"ret": 0}
+        while (answer := await do("run", vcpu=0))["exit_reason"] == "INTR":
+            pass
+        assert answer == stored(0, 1, level=0b111)
+        parts = do.machine.handles[0].parts
+        assert parts is not None
+        offset, before = parts.counters[1].offset, parts.timers.virtual.read_tval()
+        await do("vcpu_init", vcpu=0, features=["psci_0_2", "pmu_v3"])
+        timers, pmu = parts.timers, parts.pmu
+        assert pmu is not None
+        assert [timer.read_ctl() & 3 for timer in (timers.virtual, timers.physical)] == [0, 0]
+        assert (timers.virtual.line, timers.physical.line, pmu.line) == (False, False, False)
+        assert (pmu.read_overflowed(), pmu.read_interrupting(), pmu.read_enabled()) == (0, 0, 0)
+        assert parts.counters[1].offset == offset
+        assert (before - timers.virtual.read_tval()) % (1 << 32) < 1 << 31, "it counts on"
 
 
 class TestPsci:

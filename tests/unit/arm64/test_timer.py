@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from avmm.clock import VirtualClock
 from avmm.plugin import DeviceLock, ExitReason, TimerHandle
@@ -22,11 +24,17 @@ class CountingClock(VirtualClock):
     def __init__(self) -> None:
         super().__init__(start_ns=START_NS)
         self.armed: list[int] = []
+        self._handles: list[TimerHandle] = []
+
+    def cancel_all(self) -> None:
+        for handle in self._handles:
+            handle.cancel()
 
     def call_at(self, when_ns: int, callback: object) -> TimerHandle:
         self.armed.append(when_ns)
         assert callable(callback)
-        return super().call_at(when_ns, callback)
+        self._handles.append(super().call_at(when_ns, callback))
+        return self._handles[-1]
 
 
 class Bench:
@@ -235,6 +243,41 @@ class TestHostTimer:
         bench.clock.advance(due_ns - bench.clock.now_ns())
         assert bench.timers.lateness.buckets[0] == 1, "virtual time is never late"
         assert bench.timers.lateness.sum_ns == 0
+
+    @pytest.mark.parametrize("late_ns", [0, 1, 999, 10_000_000])
+    def test_lateness_is_what_passed_since_it_was_due(self, bench: Bench, late_ns: int) -> None:
+        bench.arm(bench.timers.virtual, 100)
+        due_ns = bench.timers.virtual.due_ns
+        assert due_ns is not None
+        bench.clock.cancel_all()  # a host that forgets: the next entry finds it
+        bench.clock.advance(due_ns - 1 - bench.clock.now_ns())
+        bench.timers.update_due()
+        assert bench.lines == []
+        bench.clock.advance(1 + late_ns)
+        bench.timers.update_due()
+        assert bench.lines == [(27, True)]
+        assert (sum(bench.timers.lateness.buckets), bench.timers.lateness.sum_ns) == (1, late_ns)
+
+
+@given(
+    st.integers(0, 1 << 62),
+    st.sampled_from([1, 3, 24_000_000, HZ, 333_333_333, 1_000_000_000]),
+    st.integers(0, U64),
+    st.integers(0, U64),
+)
+def test_the_line_is_high_from_the_first_nanosecond_of_its_time_and_not_before(
+    start_ns: int, hz: int, offset: int, value: int
+) -> None:
+    counter = SystemCounter(VirtualClock(start_ns=start_ns), hz, offset)
+    due_ns = counter.when_ns(value)
+    if counter.count() >= value:
+        assert due_ns == 0
+        return
+    assert due_ns > start_ns
+    at = [(due_ns - 1) * hz // 10**9 - offset, due_ns * hz // 10**9 - offset]
+    ticks = value - counter.count()
+    start = start_ns * hz // 10**9 - offset
+    assert at[0] < start + ticks <= at[1]
 
 
 class TestRegistersOfAVcpu:
