@@ -150,6 +150,16 @@ class ArchVcpu(ABC):
     def unblocking(self) -> None:
         """The vCPU sleeps no more (kvm_arch_vcpu_unblocking)."""
 
+    def timers_sleep(self) -> int | None:
+        """The vCPU's own thread is about to sleep, and will wake for its timers by itself: when it must, or None.
+
+        In nanoseconds of the VM's clock. Nobody else need be woken for these timers until `timers_wake()`.
+        """
+        return None
+
+    def timers_wake(self) -> None:
+        """The vCPU's own thread has slept, perhaps until a timer was due: bring the timers' interrupt lines up to date."""
+
     @abstractmethod
     def reset(self) -> None:
         """Bring this vCPU to its reset state, its engine's registers included."""

@@ -133,11 +133,13 @@ def _make(name: str, factory: Callable[P, R], *args: P.args, **kwargs: P.kwargs)
 def _make_slots(config: MachineConfig, vm: BuildingVm, engine: Engine, undo: ExitStack) -> list[Slot]:
     """As many slots as vCPUs may be in guest mode at once."""
     slots: list[Slot] = []
-    for number in range(1 if config.smp_mode == "turns" else min(config.vcpus, engine.max_in_guest)):
+    count = 1 if config.smp_mode == "turns" else min(config.vcpus, engine.max_in_guest)
+    for number in range(count):
         if config.slot == "inline":
             slot: Slot = InlineSlot(vm.clock)
         else:
-            slot = ThreadSlot(vm.clock, quantum_ns=config.quantum_us * 1000, name=f"{config.name}-slot{number}")
+            name = f"{config.name}-slot{number}"
+            slot = ThreadSlot(vm.clock, quantum_ns=config.quantum_us * 1000, alone=config.vcpus == count, name=name)
         undo.callback(slot.close)
         slots.append(slot)
     return slots

@@ -158,6 +158,8 @@ class VcpuEngine(Protocol):
     """Guest instructions executed so far; grows only while `count_instructions(True)` holds."""
     counted_events: frozenset[CountedEvent]
     """What `count_events` can count."""
+    live_pins: bool
+    """`set_irq_line` and `set_fiq_line` may be called on any thread, and reach the running guest soon, without an exit."""
 
     def enter(self, budget: int = 0) -> Exit:
         """Run the guest until it has to leave; block the calling thread meanwhile (with the GIL released).

@@ -25,6 +25,18 @@ class _Itimerspec(ctypes.Structure):
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+class _HostTimer:
+    """A call that the host's clock will make."""
+
+    __slots__ = ("_clock", "_timer")
+
+    def __init__(self, clock: HostClock, timer: Timer) -> None:
+        self._clock, self._timer = clock, timer
+
+    def cancel(self) -> None:
+        self._clock.cancel(self._timer)
+
+
 class HostClock:
     """CLOCK_MONOTONIC. The event loop's own timers round to a millisecond and may fire early; a timerfd does neither."""
 
@@ -50,7 +62,17 @@ class HostClock:
         with self._lock:
             timer = self._timers.add(when_ns, callback)
             self._arm()
-        return timer
+        return _HostTimer(self, timer)
+
+    def cancel(self, timer: Timer) -> None:
+        """Cancel `timer`; the event loop is not woken for it."""
+        with self._lock:
+            timer.cancel()
+            if timer.when_ns <= self._armed_ns:
+                self._armed_ns = 0
+                self._arm()
+                if not self._armed_ns and self._fd >= 0:
+                    self._set(0)
 
     def _arm(self) -> None:
         """Set the timerfd to the earliest timer, unless it is set to that or to something earlier."""
@@ -58,7 +80,11 @@ class HostClock:
         if due is None or self._fd < 0 or (self._armed_ns and self._armed_ns <= due):
             return
         self._armed_ns = due = max(due, 1)  # a timerfd set to 0 is disarmed
-        setting = _Itimerspec(value=_Timespec(due // NS_PER_S, due % NS_PER_S))
+        self._set(due)
+
+    def _set(self, when_ns: int) -> None:
+        """Set the timerfd, or disarm it with 0."""
+        setting = _Itimerspec(value=_Timespec(when_ns // NS_PER_S, when_ns % NS_PER_S))
         _libc.timerfd_settime(self._fd, _TFD_TIMER_ABSTIME, ctypes.byref(setting), None)
 
     def _expired(self) -> None:

@@ -7,6 +7,7 @@ be in guest mode at once; the VM has that many slots, and its vCPUs take turns o
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import threading
 from abc import ABC, abstractmethod
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 WAKEUP_GRANULARITY_NS = 50_000
 """How long a running vCPU is left alone when one that has just been woken wants its slot."""
+
+
+_PR_SET_TIMERSLACK = 29
+_libc = ctypes.CDLL(None)
 
 
 class Slot(ABC):
@@ -81,8 +86,16 @@ class Slot(ABC):
         """Another vCPU has the slot now; others may still wait for it."""
 
     @abstractmethod
-    async def enter(self, vcpu: Vcpu) -> Exit:
-        """Run `vcpu` in the guest until it exits. Cancelled, it kicks and returns only once the guest is really out."""
+    async def enter(self, vcpu: Vcpu) -> Exit | None:
+        """Run `vcpu` in the guest until its task is needed: the exit it is to handle, or None when it is not for an exit.
+
+        Cancelled, it kicks and returns only once the guest is really out.
+        """
+
+    @property
+    def sleeps_here(self) -> bool:
+        """True when a vCPU may sleep on the slot's own thread and keep the slot. Any thread."""
+        return False
 
     @property
     def thread(self) -> int | None:
@@ -112,17 +125,20 @@ class ThreadSlot(Slot):
     """Guest code on a thread of its own, which lives as long as the slot; the event loop goes on meanwhile.
 
     Handed over and back with an eventfd each way, the fastest there is. A vCPU that others wait for is put out after
-    `quantum_ns`, or after `WAKEUP_GRANULARITY_NS` when the first that waits has just been woken.
+    `quantum_ns`, or after `WAKEUP_GRANULARITY_NS` when the first that waits has just been woken. One that has the slot for
+    `alone` handles its requests and sleeps on the slot's thread, without a hand-over.
     """
 
-    def __init__(self, clock: Clock, *, quantum_ns: int = 1_000_000, name: str = "slot") -> None:
+    def __init__(self, clock: Clock, *, quantum_ns: int = 1_000_000, alone: bool = False, name: str = "slot") -> None:
         super().__init__()
+        self._sleeps_here = alone and clock.is_host  # virtual time is the event loop's
         self._clock, self._quantum_ns, self._name = clock, quantum_ns, name
         self._go = os.eventfd(0, os.EFD_CLOEXEC)
         self._back = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._thread: threading.Thread | None = None
         self._entering: Vcpu | None = None
         self._outcome: Exit | BaseException | None = None
+        self._out = False
         self._left: asyncio.Future[None] | None = None
         self._entered_ns = 0
         self._preemption: TimerHandle | None = None
@@ -135,12 +151,17 @@ class ThreadSlot(Slot):
         self._thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
         self._thread.start()
 
-    async def enter(self, vcpu: Vcpu) -> Exit:
+    @property
+    def sleeps_here(self) -> bool:
+        return self._sleeps_here
+
+    async def enter(self, vcpu: Vcpu) -> Exit | None:
         if self._thread is None:
             self._start()
         assert self._loop is not None
         self._left = left = self._loop.create_future()
         self._entering = vcpu
+        self._out = False
         self._entered_ns = self._clock.now_ns()
         if self._waiters:
             self._wanted(self._waiters[0][0])
@@ -153,7 +174,6 @@ class ThreadSlot(Slot):
         outcome, self._outcome = self._outcome, None
         if isinstance(outcome, BaseException):
             raise outcome
-        assert outcome is not None
         return outcome
 
     @property
@@ -163,32 +183,38 @@ class ThreadSlot(Slot):
     async def _put_out(self, vcpu: Vcpu) -> None:
         """Kick, and wait until the guest is really out, however often we are cancelled meanwhile."""
         assert self._loop is not None
-        while self._outcome is None:
+        # Recalled first, then kicked and woken. Pairs with Vcpu._enters_again(), which forgets kicks first and looks second,
+        # and with the sleeper, who is on the queue before it looks.
+        vcpu.recalled = True
+        while not self._out:
             # The cancelled await took its future with it: the thread's return finds this one.
             self._left = self._loop.create_future()
             vcpu.engine.kick()
+            vcpu.wake_up()
             with suppress(asyncio.CancelledError):
                 await self._left
         self._outcome = None
 
     def _serve(self) -> None:
         """The slot's thread."""
+        _libc.prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)  # a vCPU that sleeps here wakes in time
         while True:
             os.eventfd_read(self._go)
             vcpu = self._entering
             if vcpu is None:
                 return
             try:
-                self._outcome = vcpu.enter_guest()
+                self._outcome = vcpu.stay()
             except BaseException as error:  # noqa: BLE001 - carried over to the vCPU's task, whole
                 self._outcome = error
+            self._out = True
             os.eventfd_write(self._back, 1)
 
     def _on_left(self) -> None:
         os.eventfd_read(self._back)
         left = self._left
-        # Without an outcome this is the late word of an entry that _put_out() has seen end already.
-        if self._outcome is not None and left is not None and not left.done():
+        # Not out: this is the late word of an entry that _put_out() has seen end already.
+        if self._out and left is not None and not left.done():
             left.set_result(None)
 
     def _wanted(self, by: Vcpu) -> None:

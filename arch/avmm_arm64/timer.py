@@ -185,6 +185,17 @@ class VcpuTimers:
             with self._lock:
                 self.update()
 
+    def sleep(self) -> int | None:
+        """The vCPU's own thread sleeps, and wakes when this says, in nanoseconds of the clock: the host timer may rest."""
+        with self._lock:
+            self._disarm()
+            return self.next_ns
+
+    def wake(self) -> None:
+        """It has slept: both lines up to date, and the host timer armed again."""
+        with self._lock:
+            self.update()
+
     def _arm(self, when_ns: int) -> None:
         if self._armed_ns is None or when_ns < self._armed_ns:
             self._disarm()

@@ -130,6 +130,12 @@ class Arm64Vcpu(ArchVcpu):
     def runnable(self) -> bool:
         return self._interface.irq or self._interface.fiq
 
+    def timers_sleep(self) -> int | None:
+        return self.timers.sleep()
+
+    def timers_wake(self) -> None:
+        self.timers.wake()
+
     def reset(self) -> None:
         self.engine.reset()
         self._start, self._pins, self.cntkctl = None, None, 0
@@ -164,11 +170,14 @@ class Arm64Vcpu(ArchVcpu):
 
     def drive_pins(self, irq: bool, fiq: bool) -> None:
         """The IRQ pin, the FIQ pin or both changed; the device lock is held, on any thread."""
-        if self._vcpu.in_own_thread():
+        vcpu = self._vcpu
+        if vcpu.in_own_thread():
             self._drive((irq, fiq))
+        elif self.engine.live_pins and vcpu.reach_guest(lambda: self._drive((irq, fiq))):
+            pass  # as a posted interrupt: the guest takes it without leaving
         elif irq or fiq:
             # A pin that went low needs no kick: the interrupt that was is spurious when it is taken.
-            self._vcpu.make_request_and_kick(ArmRequest.IRQ_PENDING)
+            vcpu.make_request_and_kick(ArmRequest.IRQ_PENDING)
 
     def _drive(self, pins: tuple[bool, bool]) -> None:
         told, self._pins = self._pins, pins

@@ -65,6 +65,7 @@ class ScriptedVcpu(EventCounters):
     """One scripted vCPU; a `VcpuEngine` that tests can look into. Its instructions are all at EL1, and events to count."""
 
     counted_events = frozenset({CountedEvent.INSTRUCTIONS})
+    live_pins = False
 
     def __init__(self, index: int, program: Program, traps: Traps, registers: Sequence[SystemRegister]) -> None:
         super().__init__()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import sleep as give_way
 from typing import TYPE_CHECKING
 
 from avmm.vcpu.mode import Tracepoint
 from avmm.vcpu.requests import UNHALT, Request
-from avmm.vcpu.waitqueue import WaitQueue
+from avmm.vcpu.waitqueue import ThreadWaiter, WaitQueue
 
 if TYPE_CHECKING:
     from avmm.vcpu.vcpu import Vcpu
@@ -74,18 +75,19 @@ class Sleep:
     async def block(self, deadline_ns: int | None = None) -> bool:
         """Sleep until the vCPU has something to run for; True if it slept (kvm_vcpu_block)."""
         vcpu, clock = self._vcpu, self._vcpu.clock
-        if deadline_ns is None:
-            vcpu.arch.blocking()
-            try:
-                return await self._wait_until(self.must_stop_blocking)
-            finally:
-                vcpu.arch.unblocking()
-        timer = clock.call_at(deadline_ns, self._wake_up)
+        over = self.must_stop_blocking
+        if deadline_ns is not None:
+
+            def over() -> bool:
+                return self.must_stop_blocking() or clock.now_ns() >= deadline_ns
+
+        timer = None if deadline_ns is None or vcpu.staying() else clock.call_at(deadline_ns, self._wake_up)
         vcpu.arch.blocking()
         try:
-            return await self._wait_until(lambda: self.must_stop_blocking() or clock.now_ns() >= deadline_ns)
+            return await self._wait_until(over, deadline_ns)
         finally:
-            timer.cancel()
+            if timer is not None:
+                timer.cancel()
             vcpu.arch.unblocking()
 
     def _wake_up(self) -> None:
@@ -107,6 +109,8 @@ class Sleep:
             vcpu.make_request(UNHALT)
             return True
         if vcpu.arch.pending_timer():
+            return True
+        if vcpu.recalled:
             return True
         return vcpu.request_pending() and (vcpu.check_request(Request.UNBLOCK) or vcpu.test_request(Request.VM_DEAD))
 
@@ -133,18 +137,22 @@ class Sleep:
             if polled_ns >= window_ns:
                 vcpu.stats.halt_poll_fail_ns += polled_ns
                 return False
-            await asyncio.sleep(0)
+            if vcpu.staying():
+                give_way(0)
+            else:
+                await asyncio.sleep(0)
 
-    async def _wait_until(self, over: Callable[[], bool]) -> bool:
-        """Sleep until `over()`; True if there was any need to."""
+    async def _wait_until(self, over: Callable[[], bool], deadline_ns: int | None = None) -> bool:
+        """Sleep until `over()`; True if there was any need to. On the slot's thread `deadline_ns` is a time to look again."""
         vcpu, queue, trace = self._vcpu, self.queue, self._vcpu.trace
         if over():
             return False
         waited = False
+        here = vcpu.staying()
         stats = vcpu.stats
         while True:
             # On the queue first, then the look: whoever makes `over()` true after our look finds us on the queue and wakes us.
-            waiter = queue.prepare()
+            waiter = queue.prepare(here=here)
             if vcpu.idle is not None:
                 vcpu.idle.sleeps()
             try:
@@ -156,7 +164,10 @@ class Sleep:
                 if trace is not None:
                     trace(Tracepoint.ASLEEP, 0)
                 stats.slept_ns = vcpu.clock.now_ns()
-                await waiter
+                if isinstance(waiter, ThreadWaiter):
+                    self._sleep_here(waiter, deadline_ns)
+                else:
+                    await waiter
             finally:
                 self._off_the_queue()
                 if stats.slept_ns >= 0:
@@ -170,6 +181,17 @@ class Sleep:
         if waited:
             vcpu.exhausted_quantum = False
         return waited
+
+    def _sleep_here(self, waiter: ThreadWaiter, deadline_ns: int | None) -> None:
+        """Block the slot's thread, which looks after the vCPU's timers by itself meanwhile."""
+        arch = self._vcpu.arch
+        due_ns = arch.timers_sleep()
+        try:
+            if deadline_ns is not None:
+                due_ns = deadline_ns if due_ns is None else min(due_ns, deadline_ns)
+            waiter.wait(None if due_ns is None else due_ns - self._vcpu.clock.now_ns())
+        finally:
+            arch.timers_wake()
 
     def _off_the_queue(self) -> None:
         """Get off the queue, unless a waker has taken us off already."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol, assert_never
 
 from avmm.arch import ArchVcpu
@@ -65,6 +65,7 @@ class Vcpu:
         "_host",
         "_made_ns",
         "_requests",
+        "_stay_thread",
         "_task",
         "_to_time",
         "acks",
@@ -83,6 +84,7 @@ class Vcpu:
         "paused",
         "posted",
         "powered_off",
+        "recalled",
         "sleep",
         "slot",
         "stats",
@@ -123,7 +125,10 @@ class Vcpu:
         self.trace: TraceHook | None = None
         """Told of every `Tracepoint`; None, the default, costs a test each."""
         self._task: asyncio.Task[object] | None = None
+        self.recalled = False
+        """The vCPU's task wants it back from its slot's thread. Set by the slot, before it kicks."""
         self._guest_thread = 0
+        self._stay_thread = 0
         self._halts = False
 
     def __repr__(self) -> str:
@@ -240,6 +245,17 @@ class Vcpu:
         queue.resume(waiter)
         return True
 
+    def reach_guest(self, act: Callable[[], None]) -> bool:
+        """Call `act` while the vCPU is in guest mode and cannot leave it; False when it is not. Any thread.
+
+        For what an engine can do to a running guest. `act` must neither block nor make requests.
+        """
+        with self.lock:
+            if self.mode is not VcpuMode.IN_GUEST_MODE:
+                return False
+            act()
+            return True
+
     def halt(self) -> None:
         """Called in a trap on the vCPU's own thread: its entry ends right behind the trap, as if the guest had executed WFI."""
         assert self.in_guest_thread(), "a vCPU halts itself"
@@ -284,9 +300,13 @@ class Vcpu:
         """True when the calling thread is inside this vCPU's entry: a trap handled in place."""
         return self._guest_thread == threading.get_ident()
 
+    def staying(self) -> bool:
+        """True when the calling thread is the slot's on which the vCPU stays between its entries. Own thread."""
+        return self._stay_thread == threading.get_ident()
+
     def in_own_thread(self) -> bool:
-        """True when the calling thread is this vCPU's own: inside its entry, or its task on the event loop."""
-        if self.in_guest_thread():
+        """True when the calling thread is this vCPU's own: its slot's while it stays there, or its task's on the event loop."""
+        if self.in_guest_thread() or self.staying():
             return True
         try:
             return asyncio.current_task() is self._task and self._task is not None
@@ -313,6 +333,7 @@ class Vcpu:
     async def run(self) -> None:
         """Run the guest until VM_DEAD. The order of the steps is the kernel's (kvm_arch_vcpu_ioctl_run)."""
         self._task = asyncio.current_task()
+        self.recalled = False
         stats = self.stats
         if stats.started_ns < 0:
             stats.started_ns = self.clock.now_ns()
@@ -348,7 +369,21 @@ class Vcpu:
                 await self._handle(exit_)
 
     async def _enter(self) -> Exit | None:
-        """One entry into the guest on our slot; None when the last look at the requests forbade it."""
+        """One stay on our slot; None when no exit is left to handle."""
+        if not self._commit():
+            return None
+        try:
+            exit_ = await self.slot.enter(self)  # OUTSIDE again before it returns, also when it is cancelled
+        except BaseException:
+            if self.mode is not VcpuMode.OUTSIDE_GUEST_MODE:  # it never got as far as enter_guest()
+                self._now_outside()
+            raise
+        if exit_ is not None:
+            self.arch.sync_hwstate()
+        return exit_
+
+    def _commit(self) -> bool:
+        """Get ready, and publish IN_GUEST_MODE; False, outside as before, when the last look at the requests forbids to enter."""
         trace, posted = self.trace, self.posted
         takes = posted.takes if posted is not None and posted.outstanding else -1
         self.arch.flush_hwstate()
@@ -371,17 +406,60 @@ class Vcpu:
                 raise UnhandledRequest(self.index, "of the posted word")
             if trace is not None:
                 trace(Tracepoint.ENTRY_ABORTED, 0)
-            return None
+            return False
         if trace is not None:
             trace(Tracepoint.AFTER_LAST_CHECK, 0)
+        return True
+
+    def stay(self) -> Exit | None:
+        """Execute guest code on the calling thread, entering again and again until the vCPU's task is needed. For slots.
+
+        The exit that the task is to handle, or None when there is nothing to do about the last one. The vCPU's run loop, without
+        a task: what it does not await it does here. Sleeps here too while nobody else may want the slot.
+        """
+        self._stay_thread = threading.get_ident()
         try:
-            exit_ = await self.slot.enter(self)  # OUTSIDE again before it returns, also when it is cancelled
-        except BaseException:
-            if self.mode is not VcpuMode.OUTSIDE_GUEST_MODE:  # it never got as far as enter_guest()
+            exit_ = self.enter_guest()
+            while not self._needs_task(exit_):
+                self.arch.sync_hwstate()
+                _here(self._handle(exit_))
+                if not self._enters_again():
+                    return None
+                exit_ = self.enter_guest()
+            return exit_
+        finally:
+            self._stay_thread = 0
+
+    def _needs_task(self, exit_: Exit) -> bool:
+        """True when `exit_` is the task's to handle: it counts instructions, gives the slot to others, or tells the VM."""
+        if self.limit is not None or self.step is not None:
+            return True
+        match exit_:
+            case Kicked():
+                return False
+            case Halted():
+                return not self.slot.sleeps_here
+            case _:
+                return True
+
+    def _enters_again(self) -> bool:
+        """What the run loop does between two entries; False when that takes the task, or the slot's next user."""
+        trace = self.trace
+        while True:
+            if trace is not None:
+                trace(Tracepoint.LOOP_TOP, 0)
+            if self._requests & _LOOP_HANDLES or self.recalled or self.slot.waiting:
+                return False
+            if self._requests:
+                self._handle_requests()
+            if trace is not None:
+                trace(Tracepoint.AFTER_REQUESTS, 0)
+            if self._commit():
+                # Looked at behind clear_kick(), which may have dropped the kick that came with it.
+                if not (self.recalled or self.slot.waiting):
+                    return True
                 self._now_outside()
-            raise
-        self.arch.sync_hwstate()
-        return exit_
+                return False
 
     def enter_guest(self, budget: int = 0) -> Exit:
         """Execute guest code on the calling thread until it exits; outside guest mode again on return. For slots."""
@@ -441,6 +519,11 @@ class Vcpu:
         if self._requests & _VM_DEAD:
             self._count_handled(Request.VM_DEAD)
             return False
+        self._handle_requests()
+        return True
+
+    def _handle_requests(self) -> None:
+        """Handle what is pending and needs no await."""
         for bit, request, handler in self._handlers:
             if self._requests & bit and self.check_request(request):
                 self._count_handled(request)
@@ -449,7 +532,6 @@ class Vcpu:
         if unhandled := self._requests & ~self._handled & ~_LOOP_HANDLES:
             number = (unhandled & -unhandled).bit_length() - 1
             raise UnhandledRequest(self.index, self.names.get(number, str(number)))
-        return True
 
     def _count_handled(self, request: int) -> None:
         self.stats.requests_handled[request & REQUEST_MASK] += 1
@@ -481,6 +563,13 @@ _VM_DEAD = request_bit(Request.VM_DEAD)
 _SLEEP = request_bit(Request.SLEEP)
 _TIMED = ~request_bit(UNHALT)  # made and taken up by the vCPU itself, in one breath
 _LOOP_HANDLES = _VM_DEAD | _SLEEP
+
+
+def _here(coroutine: Coroutine[object, None, None]) -> None:
+    """Run `coroutine` on this thread, where it has nothing to suspend for."""
+    with suppress(StopIteration):
+        coroutine.send(None)
+        raise AssertionError("what runs on the slot's thread blocks instead of suspending")
 
 
 def _flush_tlb(vcpu: Vcpu) -> None:

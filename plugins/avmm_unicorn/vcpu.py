@@ -17,6 +17,7 @@ class UnicornVcpu(Vcpu):
     """
 
     counted_events = frozenset(CountedEvent)
+    live_pins = True
 
     def __init__(
         self,

@@ -10,6 +10,7 @@ RULES = "tests/rules/"
 DEKKER, TABLE, KICKS = RULES + "test_dekker.py", RULES + "test_table.py", RULES + "test_kicks.py"
 WAIT, SLEEP, POWER = RULES + "test_wait.py", RULES + "test_sleep.py", RULES + "test_power.py"
 REQUESTS, POSTED, MODE = RULES + "test_requests.py", RULES + "test_posted.py", RULES + "test_mode.py"
+STAY = RULES + "test_stay.py"
 CANCELLATION, FAILURE = RULES + "test_cancellation.py", RULES + "test_failure.py"
 CORE, ARM, FUZZ = "tests/unit/core/", "tests/unit/arm64/", "tests/fuzz/test_machine.py"
 ARM64 = "arch/avmm_arm64/"
@@ -73,7 +74,7 @@ _MAKE = """        if not request & NO_ACTION:
 _ACT = """        if request & NO_WAKEUP or not vcpu.wake_up(kicked=True):
             _send_ipi_if_needed(vcpu, acks, wait=bool(request & WAIT))
 """
-_ENQUEUE = """            waiter = queue.prepare()
+_ENQUEUE = """            waiter = queue.prepare(here=here)
 """
 
 MUTANTS = [
@@ -387,6 +388,28 @@ MUTANTS = [
         "        if not request & NO_ACTION:\n            vcpu.make_request(request)\n",
         "        vcpu.make_request(request & ~NO_ACTION)\n",
         (WAIT,),
+    ),
+    # Staying on the slot's thread between entries.
+    Mutant(
+        "a stay does not look again behind the kicks it forgets",
+        VCPU,
+        "                if not (self.recalled or self.slot.waiting):\n                    return True\n",
+        "                return True\n",
+        (STAY,),
+    ),
+    Mutant(
+        "a sleeper on the thread is not told that it is recalled",
+        HALT,
+        "        if vcpu.recalled:\n            return True\n",
+        "",
+        (STAY,),
+    ),
+    Mutant(
+        "a pin is driven whatever the mode",
+        VCPU,
+        "            if self.mode is not VcpuMode.IN_GUEST_MODE:\n                return False\n            act()\n",
+        "            act()\n",
+        (STAY,),
     ),
     # Posted words.
     Mutant(

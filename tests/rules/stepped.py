@@ -17,6 +17,7 @@ from avmm.vcpu import waitqueue as real_waitqueue
 from avmm.vcpu.mode import VcpuMode
 from avmm.vcpu.posted import PostedWord
 from avmm.vcpu.vcpu import Vcpu
+from tests.mutants.mutants import MUTANTS
 from tests.rules.interleave import SteppedLock, Stepper
 
 
@@ -31,6 +32,15 @@ class Modules:
 
 
 REAL = Modules()
+
+
+def mutated(name: str) -> Modules:
+    """avmm's modules with the mutant `name` among them."""
+    (mutant,) = [mutant for mutant in MUTANTS if mutant.name == name]
+    place = mutant.file.removesuffix(".py").replace("/", ".")
+    module = ModuleType(place)
+    exec(compile(mutant.mutated(), mutant.file, "exec"), module.__dict__)
+    return Modules(**{place.rpartition(".")[2]: module})
 
 
 class SteppedEngine:
@@ -95,9 +105,18 @@ class SteppedArch:
     def unblocking(self) -> None:
         pass
 
+    def timers_sleep(self) -> int | None:
+        return None
+
+    def timers_wake(self) -> None:
+        pass
+
 
 class SyncSlot:
     """A slot on the calling thread."""
+
+    waiting = 0
+    sleeps_here = True
 
     async def acquire(self, vcpu: Vcpu) -> None:
         pass
@@ -124,6 +143,20 @@ class SteppedFuture:
     def __await__(self):
         while not self._done:
             yield self
+
+
+class SteppedThreadWaiter(real_waitqueue.ThreadWaiter):
+    """What a thread sleeps on: its side waits for it."""
+
+    def __init__(self, stepper: Stepper) -> None:
+        self._stepper, self._set = stepper, False
+
+    def set(self) -> None:
+        assert not self._set, "set twice: a real one would raise"
+        self._set = True
+
+    def wait(self, timeout_ns: int | None) -> None:
+        self._stepper.step("sleep", lambda: self._set)
 
 
 class SteppedLoop:
@@ -172,9 +205,16 @@ def stepped_vcpu(stepper: Stepper, modules: Modules = REAL) -> Vcpu:
         _requests = watched("_requests", "r")
         powered_off = watched("powered_off", "")
         posted = watched("posted", "")
+        recalled = watched("recalled", "")
 
     class SteppedQueue(real_waitqueue.WaitQueue):
         waiter = _watched(real_waitqueue.WaitQueue, "waiter", stepper, lambda self: vcpu.lock, "r")
+
+        def prepare(self, *, here: bool) -> real_waitqueue.Waiter:
+            if not here:
+                return super().prepare(here=False)
+            self.waiter = waiter = SteppedThreadWaiter(stepper)
+            return waiter
 
     vcpu = SteppedVcpu.__new__(SteppedVcpu)
     vcpu.lock = SteppedLock(stepper)

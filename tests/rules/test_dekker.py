@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import ModuleType
 
 import pytest
 
 from avmm import NO_WAKEUP, WAIT, Request
 from avmm.testing import ToyRequest
 from avmm.vcpu.vcpu import Vcpu
-from tests.mutants.mutants import MUTANTS
 from tests.rules.interleave import Side, Stepper, Violation, explore
-from tests.rules.stepped import REAL, Modules, drive, stepped_vcpu, stepped_word
+from tests.rules.stepped import REAL, Modules, drive, mutated, stepped_vcpu, stepped_word
 
 WORK = ToyRequest.WORK
 FLAGS = [0, NO_WAKEUP, WAIT, NO_WAKEUP | WAIT]
@@ -76,15 +74,6 @@ def test_r45_two_requesters():
     assert explore(scenario) > 100
 
 
-def _mutated(name: str) -> Modules:
-    """avmm's modules with the mutant `name` among them."""
-    (mutant,) = [mutant for mutant in MUTANTS if mutant.name == name]
-    place = mutant.file.removesuffix(".py").replace("/", ".")
-    module = ModuleType(place)
-    exec(compile(mutant.mutated(), mutant.file, "exec"), module.__dict__)
-    return Modules(**{place.rpartition(".")[2]: module})
-
-
 @pytest.mark.parametrize(
     ("name", "scenario"),
     [
@@ -107,7 +96,7 @@ def _mutated(name: str) -> Modules:
 def test_r45_a_step_out_of_order_is_found(name, scenario):
     """What the explorer says of the real code it can only say because it finds these."""
     with pytest.raises(Violation):
-        explore(scenario(_mutated(name)))
+        explore(scenario(mutated(name)))
 
 
 def test_r08_the_request_is_made_before_the_kick_looks():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import threading
 
 import pytest
 
@@ -25,13 +25,13 @@ async def vcpu(scripted_vm) -> Vcpu:
 async def test_r01_work_is_done_on_the_vcpus_own_thread(scripted_vm, slot):
     vm = await scripted_vm([Spin()], slot=slot)
     seen: list[tuple[bool, str]] = []
-    vm.part().on_work = lambda vcpu: seen.append((vcpu.in_own_thread(), asyncio.current_task().get_name()))
+    vm.part().on_work = lambda vcpu: seen.append((vcpu.in_own_thread(), threading.current_thread().name))
     await vm.until(lambda: vm.guest().entries)
     in_thread(lambda: vm.vcpus[0].make_request_and_kick(WORK))
     await vm.until(lambda: len(seen) == 1)
     vm.vcpus[0].make_request_and_kick(WORK)
     await vm.until(lambda: len(seen) == 2)
-    assert seen == [(True, "test-vcpu0")] * 2
+    assert seen == [(True, "test-slot0" if slot == "thread" else threading.current_thread().name)] * 2
     assert not vm.vcpus[0].in_own_thread()
 
 

@@ -161,7 +161,7 @@ async def test_r63_unhalt_is_cleared_after_the_block_and_the_next_entry_succeeds
     # Bits may come with the interrupt; UNHALT is not to be among them.
     vm.at(0, Tracepoint.LOOP_TOP, lambda: word.append(vcpu.test_request(Request.UNHALT)))
     vm.toy.raise_irq(0)
-    await vm.until(lambda: vm.guest().entries == 2)
+    await vm.until(lambda: vm.guest().entries >= 2)
     assert word == [False]
     assert vcpu.stats.aborted_entries == 0
 

@@ -110,6 +110,7 @@ PyObject *avmm_enter(Vcpu *vcpu, uint64_t budget)
     vcpu->left_at_exception = UINT64_MAX;
     vcpu->budget_left = budget != 0 && budget < INT64_MAX ? budget : INT64_MAX;
     avmm_begin_entry(vcpu);
+    avmm_drive_pins(vcpu);
     FIELD(uint64_t, vcpu->cpu, CPU_ICOUNT_BUDGET) = 0;
     FIELD(uint32_t, vcpu->cpu, CPU_CFLAGS_NEXT_TB) = UINT32_MAX;
     vcpu->inside = true;

@@ -2,6 +2,13 @@
 /* Guest exceptions, interrupts, hypercalls and hints; and the one place where a kick is noticed. */
 #include "native.h"
 
+/* The library's word of interrupt lines belongs to the thread in enter(), which changes it without a lock: bring it up to date. */
+void avmm_drive_pins(Vcpu *vcpu)
+{
+    uint32_t *request = &FIELD(uint32_t, vcpu->cpu, CPU_INTERRUPT_REQUEST);
+    *request = (*request & ~(uint32_t)INTERRUPT_LINES) | atomic_load(&vcpu->pins);
+}
+
 /*
  * Called by the library before every block that it does not reach by a direct jump, because INTERRUPT_ALWAYS is set in
  * interrupt_request. It has just cleared the exit flag in icount_decr.
@@ -9,11 +16,15 @@
 bool avmm_exec_interrupt(void *cpu, int request)
 {
     Vcpu *vcpu = vcpu_of(cpu);
-    /* Exit flag cleared first, latch read second. Pairs with kick(), which sets the latch first and the exit flag second: a
-       kick whose exit flag was cleared just now is seen in the latch here. */
+    /* Exit flag cleared first, latch and pins read second. Pairs with kick() and set_pin(), which set those first and the exit
+       flag second: a kick whose exit flag was cleared just now is seen in the latch here. */
     atomic_thread_fence(memory_order_seq_cst);
     if (vcpu->machine->parallel) {
         avmm_meet_others(vcpu);
+    }
+    if (((uint32_t)request & INTERRUPT_LINES) != atomic_load_explicit(&vcpu->pins, memory_order_relaxed)) {
+        avmm_drive_pins(vcpu);
+        request = FIELD(int, cpu, CPU_INTERRUPT_REQUEST);
     }
     avmm_drain(vcpu, true);
     vcpu->translating = NULL; /* left standing where a fetch faulted */

@@ -149,12 +149,13 @@ typedef struct Vcpu {
     /* Any thread: the latched kick, and that there are notes. */
     _Atomic int kicked;
     _Atomic int pending;
+    _Atomic uint32_t pins; /* INTERRUPT_ bits: what the guest's interrupt pins are to be */
     Notes notes; /* `machine->lock` */
     /* Written by the thread in enter(), read by others: see parallel.c. */
     _Atomic bool in_guest, translating_code;
     _Atomic uint64_t heard; /* the last broadcast that is carried out */
     /* The rest belongs to the thread that is in enter(), else to the vCPU's task. */
-    bool inside, trapped, irq_line, fiq_line, armed, error, counting, count_wanted;
+    bool inside, trapped, armed, error, counting, count_wanted;
     PyThreadState *thread;
     const char *fault;
     DisasContext *translating;
@@ -237,6 +238,7 @@ PyObject *avmm_enter(Vcpu *vcpu, uint64_t budget);
 /* exceptions.c */
 void avmm_on_exception(void *uc, uint32_t exception, void *vcpu);
 bool avmm_exec_interrupt(void *cpu, int request);
+void avmm_drive_pins(Vcpu *vcpu);
 void avmm_do_interrupt(void *cpu);
 void avmm_helper_pre_hvc(void *env);
 void avmm_helper_pre_smc(void *env, uint32_t syndrome);

@@ -20,13 +20,6 @@ static void no_write(void *uc, uint64_t offset, unsigned size, uint64_t value, v
     (void)uc, (void)offset, (void)size, (void)value, (void)opaque;
 }
 
-static void drive_lines(Vcpu *vcpu)
-{
-    uint32_t *request = &FIELD(uint32_t, vcpu->cpu, CPU_INTERRUPT_REQUEST);
-    *request &= ~(uint32_t)INTERRUPT_LINES;
-    *request |= INTERRUPT_ALWAYS | (vcpu->irq_line ? INTERRUPT_HARD : 0) | (vcpu->fiq_line ? INTERRUPT_FIQ : 0);
-}
-
 static void reset(Vcpu *vcpu)
 {
     void (*reset_cpu)(void *) = FIELD(void *, FIELD(void *, vcpu->cpu, CPU_CLASS), CLASS_RESET);
@@ -36,7 +29,8 @@ static void reset(Vcpu *vcpu)
     lib.rebuild_hflags(vcpu->env);
     vcpu->owes = vcpu->at_barrier = false;
     avmm_forget_code(vcpu);
-    drive_lines(vcpu);
+    FIELD(uint32_t, vcpu->cpu, CPU_INTERRUPT_REQUEST) |= INTERRUPT_ALWAYS;
+    avmm_drive_pins(vcpu);
 }
 
 static int open_instance(Vcpu *vcpu)
@@ -224,30 +218,33 @@ static PyObject *clear_kick(Vcpu *vcpu, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-static PyObject *set_line(Vcpu *vcpu, bool *line, PyObject *level)
+/* Any thread. */
+static PyObject *set_pin(Vcpu *vcpu, uint32_t pin, PyObject *level)
 {
     int on = level == NULL ? -1 : PyObject_IsTrue(level);
     if (on < 0) {
         return NULL;
     }
-    *line = on;
+    /* Pin first, exit flag second. Pairs with avmm_exec_interrupt(), as in kick(). */
+    if (on) {
+        atomic_fetch_or(&vcpu->pins, pin);
+    } else {
+        atomic_fetch_and(&vcpu->pins, ~pin);
+    }
     if (vcpu->cpu != NULL) {
-        drive_lines(vcpu);
-        if (on && vcpu->inside) {
-            request_exit(vcpu);
-        }
+        request_exit(vcpu);
     }
     Py_RETURN_NONE;
 }
 
 static PyObject *set_irq_line(Vcpu *vcpu, PyObject *const *arguments, Py_ssize_t count, PyObject *names)
 {
-    return set_line(vcpu, &vcpu->irq_line, the_argument(arguments, count, names, "level", false));
+    return set_pin(vcpu, INTERRUPT_HARD, the_argument(arguments, count, names, "level", false));
 }
 
 static PyObject *set_fiq_line(Vcpu *vcpu, PyObject *const *arguments, Py_ssize_t count, PyObject *names)
 {
-    return set_line(vcpu, &vcpu->fiq_line, the_argument(arguments, count, names, "level", false));
+    return set_pin(vcpu, INTERRUPT_FIQ, the_argument(arguments, count, names, "level", false));
 }
 
 static PyObject *flush_tlb(Vcpu *vcpu, PyObject *unused)

@@ -35,6 +35,7 @@ class FakeEngine(EventCounters):
 
     instructions = 0
     counted_events = frozenset(CountedEvent)
+    live_pins = False
 
     def __init__(self) -> None:
         super().__init__()

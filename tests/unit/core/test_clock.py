@@ -228,11 +228,24 @@ def test_a_wake_up_that_comes_early_calls_nothing(host, fd, monkeypatch):
     calls = []
     timer = host.call_at(2_000, lambda: calls.append(1))
     host.call_at(5_000, lambda: calls.append(2))
-    timer.cancel()
-    fd.now_ns = 2_000
-    fd.expire(host, monkeypatch)  # for the cancelled one
+    fd.now_ns = 1_500
+    fd.armed_ns = 0  # as if it had been woken
+    fd.expire(host, monkeypatch)
     assert calls == []
-    assert fd.armed_ns == 5_000
+    assert fd.armed_ns == 2_000
+    timer.cancel()
+
+
+def test_nobody_is_woken_for_a_timer_that_was_cancelled(host, fd):
+    first, second, third = (host.call_at(when_ns, lambda: None) for when_ns in (2_000, 5_000, 9_000))
+    second.cancel()
+    assert fd.settings == [2_000]
+    first.cancel()
+    assert fd.settings == [2_000, 9_000]
+    third.cancel()
+    assert fd.settings == [2_000, 9_000, 0]
+    host.call_at(7_000, lambda: None)
+    assert fd.armed_ns == 7_000
 
 
 def test_one_due_timer_cancels_another(host, fd, monkeypatch):

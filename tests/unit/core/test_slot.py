@@ -36,6 +36,7 @@ class Vcpu:
     def __init__(self, name: str) -> None:
         self.name, self.engine, self.exhausted_quantum = name, Engine(), False
         self.inside = threading.Event()
+        self.recalled, self.wakes = False, 0
         self.budgets: list[int] = []
 
     def __repr__(self) -> str:
@@ -46,10 +47,17 @@ class Vcpu:
         if budget:
             self.engine.instructions += budget
             return KICKED
+        return self.stay()
+
+    def stay(self) -> Exit | None:
         self.inside.set()
         assert self.engine.kicked.acquire(timeout=30)
         self.inside.clear()
         return KICKED
+
+    def wake_up(self) -> bool:
+        self.wakes += 1
+        return False
 
 
 @pytest.fixture
@@ -307,10 +315,10 @@ async def test_a_quantum_that_ends_before_the_entry_is_planned_anew(bench, vcpus
 
 
 async def test_what_the_guest_raises_comes_out_of_enter(bench, vcpus):
-    def broken(budget: int = 0) -> Exit:
+    def broken() -> Exit:
         raise RuntimeError("broken")
 
-    vcpus[0].enter_guest = broken
+    vcpus[0].stay = broken
     with pytest.raises(RuntimeError, match="broken"):
         await bench.run(vcpus[0])
     bench.run(vcpus[1])
