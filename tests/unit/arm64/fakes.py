@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from avmm.clock import VirtualClock
@@ -35,10 +35,10 @@ class FakeEngine(EventCounters):
 
     instructions = 0
     counted_events = frozenset(CountedEvent)
-    live_pins = False
 
     def __init__(self) -> None:
         super().__init__()
+        self.live_pins = False
         self.registers: dict[str, int] = {"pstate": EL1H}
         self.irq_line = self.fiq_line = False
         self.irq_changes: list[bool] = []
@@ -85,13 +85,18 @@ class FakeVcpu:
         self.stats = VcpuStats()
         self.powered_off = index != 0
         self.halts = 0
-        self.own_thread = False
+        self.own_thread = self.in_guest = False
         self.made: list[int] = []
         self.kicked: list[int] = []
         self.trace: TraceHook | None = None
 
     def in_own_thread(self) -> bool:
         return self.own_thread
+
+    def reach_guest(self, act: Callable[[], None]) -> bool:
+        if self.in_guest:
+            act()
+        return self.in_guest
 
     def test_request(self, request: int) -> bool:
         return request in self.kicked

@@ -164,6 +164,22 @@ class TestInterruptPin:
         ready.parts[1].flush_hwstate()
         assert ready.engines[1].irq_line
 
+    def test_another_thread_reaches_the_guest_where_the_engine_can(self, ready: FakeMachine) -> None:
+        ready.parts[1].flush_hwstate()
+        ready.engines[1].live_pins = ready.vm.fakes[1].in_guest = True
+        ready.msr(0, "ICC_SGI1R_EL1", 1 << 24 | 2)
+        assert ready.engines[1].irq_changes == [False, True]
+        ready.vm.bus.write(GICR + FRAME + SGI_BASE + 0x280, 4, 1 << 1)
+        assert ready.engines[1].irq_changes == [False, True, False]
+        assert ready.vm.fakes[1].kicked == []
+        assert ready.parts[1].posted == 2
+
+    def test_and_asks_for_a_flush_where_the_vcpu_is_outside(self, ready: FakeMachine) -> None:
+        ready.engines[1].live_pins = True
+        ready.msr(0, "ICC_SGI1R_EL1", 1 << 24 | 2)
+        assert ready.vm.fakes[1].kicked == [ArmRequest.IRQ_PENDING]
+        assert ready.engines[1].irq_changes == []
+
     def test_a_line_that_falls_kicks_nobody(self, ready: FakeMachine) -> None:
         ready.msr(0, "ICC_SGI1R_EL1", 1 << 24 | 2)
         ready.parts[1].flush_hwstate()

@@ -21,6 +21,7 @@ def test_before_anything_happens(machine: FakeMachine) -> None:
         "interrupts_acknowledged sgi": 0,
         "interrupts_acknowledged ppi": 0,
         "interrupts_acknowledged spi": 0,
+        "interrupts_posted": 0,
         "pmu_overflows event": 0,
         "pmu_overflows cycle": 0,
         "pmu_interrupts": 0,

@@ -348,3 +348,42 @@ class TestRegistersOfAVcpu:
         assert machine.mrs(0, "CNTKCTL_EL1") == 0x3FF
         machine.parts[0].reset()
         assert machine.mrs(0, "CNTKCTL_EL1") == 0
+
+
+class TestAsleepOnItsOwnThread:
+    """The vCPU's thread sleeps until its timers are due; nobody else is woken for them."""
+
+    def test_the_host_timer_rests(self, bench: Bench) -> None:
+        bench.arm(bench.timers.virtual, 1000)
+        due_ns = bench.timers.sleep()
+        assert due_ns == bench.counter.when_ns(bench.counter.count() + 1000)
+        bench.clock.advance(5000 * NS_PER_TICK)
+        assert bench.lines == []
+
+    def test_it_wakes_to_a_line_that_is_high(self, bench: Bench) -> None:
+        bench.arm(bench.timers.virtual, 1000)
+        due_ns = bench.timers.sleep()
+        assert due_ns is not None
+        bench.clock.advance(due_ns - bench.clock.now_ns())
+        bench.timers.wake()
+        assert bench.lines == [(27, True)]
+        assert bench.timers.lateness.sum_ns == 0
+
+    def test_one_that_wakes_early_has_its_host_timer_back(self, bench: Bench) -> None:
+        bench.arm(bench.timers.physical, 1000)
+        bench.timers.sleep()
+        bench.timers.wake()
+        assert bench.lines == []
+        bench.clock.advance(1001 * NS_PER_TICK)
+        assert bench.lines == [(30, True)]
+
+    def test_without_a_timer_it_sleeps_without_end(self, bench: Bench) -> None:
+        assert bench.timers.sleep() is None
+
+    def test_a_powered_off_one_is_not_woken(self, bench: Bench) -> None:
+        bench.arm(bench.timers.virtual, 1000)
+        bench.timers.stop()
+        bench.timers.sleep()
+        bench.timers.wake()
+        bench.clock.advance(5000 * NS_PER_TICK)
+        assert bench.clock.next_ns() is None

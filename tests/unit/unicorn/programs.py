@@ -75,6 +75,12 @@ RETURN_VECTOR = (
     0xD69F03E0,  # eret
 )
 
+# Store to the address in x1, and return.
+STORE_VECTOR = (
+    0xB9000020,  # str w0, [x1]
+    0xD69F03E0,  # eret
+)
+
 # One load of each width from the address in x1.
 LOAD = (
     0x39400022,  # ldrb w2, [x1]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
-from avmm.plugin import BUDGET_EXHAUSTED, HALTED
+from avmm.plugin import BUDGET_EXHAUSTED, HALTED, KICKED
 from tests.unit.unicorn import programs
 from tests.unit.unicorn.guest import CODE, DEADLINE, DEVICE, VECTORS, Guest
 
@@ -109,3 +111,36 @@ def test_one_line_does_not_take_the_other_down(guest: Guest) -> None:
     guest.vectors(programs.SPIN)
     assert guest.vcpu.enter(DEADLINE) is BUDGET_EXHAUSTED
     assert guest.registers("pc") == (VECTORS + 0x300,)
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_a_pin_driven_on_another_thread_reaches_the_running_guest(parallel: bool) -> None:
+    """Again and again, however the race falls, and without a kick: none is lost."""
+    interrupts = 3000
+    taken = threading.Semaphore(1)
+    lost: list[int] = []
+    with Guest(parallel=parallel) as guest:
+        assert guest.vcpu.live_pins
+
+        def acknowledge(address: int, width: int, value: int) -> None:
+            guest.vcpu.set_irq_line(level=False)
+            taken.release()
+
+        def device() -> None:
+            for number in range(interrupts):
+                if not taken.acquire(timeout=30):
+                    lost.append(number)
+                    break
+                guest.vcpu.set_irq_line(level=True)
+            if not lost and not taken.acquire(timeout=30):
+                lost.append(interrupts)
+            guest.vcpu.kick()
+
+        guest.trap.on_write = acknowledge
+        guest.start(programs.UNMASK, x1=DEVICE)
+        guest.vectors(programs.STORE_VECTOR)
+        thread = threading.Thread(target=device)
+        thread.start()
+        assert guest.vcpu.enter() is KICKED
+        thread.join()
+        assert (lost, len(guest.trap.writes)) == ([], interrupts)
