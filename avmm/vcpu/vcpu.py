@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, assert_never
 
-from avmm.arch import ArchVcpu
 from avmm.clock import Clock
 from avmm.devattr import AttributeValue, resolve
-from avmm.engine import VcpuEngine
-from avmm.errors import OperationRefused, RequestError, UnhandledRequest
-from avmm.exits import HALTED, BudgetExhausted, Debug, Exit, Fault, Halted, Kicked, Yielded
-from avmm.instrument import KickAction, VcpuStats
+from avmm.errors import OperationRefused, UnhandledRequest
+from avmm.exits import BudgetExhausted, Debug, Exit, Fault, Halted, Kicked, Yielded
+from avmm.instrument import KickAction
 from avmm.vcpu.acks import Acknowledgements
+from avmm.vcpu.guest_entry import GuestEntry
 from avmm.vcpu.halt import HaltPoll, Sleep
 from avmm.vcpu.kicker import make_vcpus_request
-from avmm.vcpu.limit import InstructionLimit
-from avmm.vcpu.mode import TraceHook, Tracepoint, VcpuMode
+from avmm.vcpu.mode import Tracepoint, VcpuMode
 from avmm.vcpu.posted import PostedWord
-from avmm.vcpu.requests import NO_ACTION, REQUEST_MASK, UNHALT, Request, request_bit
-from avmm.vcpu.step import Step, StepEnd
+from avmm.vcpu.requests import REQUEST_MASK, UNHALT, Request, request_bit
+from avmm.vcpu.step import StepEnd
 
 if TYPE_CHECKING:
     from avmm.slot import Slot
@@ -49,7 +47,7 @@ class IdleWatch(Protocol):
         """One more vCPU sleeps, or is about to look whether it must. The event loop's thread."""
 
 
-class Vcpu:
+class Vcpu(GuestEntry):
     """One virtual CPU: an asyncio task that runs guest code on a slot, and a word of requests that anybody may set.
 
     Owned by its own thread: the task on the event loop while outside, the slot's thread while inside the guest. `lock` guards
@@ -58,160 +56,42 @@ class Vcpu:
     """
 
     __slots__ = (
-        "_guest_thread",
-        "_halts",
         "_handled",
         "_handlers",
         "_host",
-        "_made_ns",
-        "_requests",
-        "_stay_thread",
-        "_task",
-        "_to_time",
-        "acks",
-        "arch",
-        "clock",
-        "engine",
         "exhausted_quantum",
         "halt_poll",
         "idle",
-        "index",
-        "kicked_ns",
-        "limit",
-        "lock",
-        "mode",
         "names",
         "paused",
-        "posted",
         "powered_off",
         "recalled",
         "sleep",
         "slot",
-        "stats",
-        "step",
-        "trace",
     )
 
-    arch: ArchVcpu
-    engine: VcpuEngine
     slot: Slot
 
     def __init__(self, index: int, host: VcpuHost, handlers: Mapping[int, Handler], names: Mapping[int, str]) -> None:
         """`handlers` are the architecture's, by request, in the order they are handled; `names` name requests by number."""
-        self.index, self._host, self.clock, self.names = index, host, host.clock, names
+        super().__init__(index, host.clock)
+        self._host, self.names = host, names
         self._handlers = _handlers(handlers)
         self._handled = sum(bit for bit, _, _ in self._handlers)
-        self.lock = threading.Lock()
-        self._requests = 0
-        self._to_time = 0
-        self._made_ns: dict[int, int] = {}
-        """When the requests were made that are being timed, by bit. Guarded by `lock`."""
-        self.mode = VcpuMode.OUTSIDE_GUEST_MODE
-        self.acks: list[Acknowledgements] = []
-        self.kicked_ns = 0
         self.powered_off = False
         self.paused = False
         self.exhausted_quantum = False
         """Put out of its slot for the sake of another, and not asleep since: it may be kept waiting a whole quantum."""
-        self.posted: PostedWord | None = None
-        self.stats = VcpuStats()
+        self.recalled = False
+        """The vCPU's task wants it back from its slot's thread. Set by the slot, before it kicks."""
         self.sleep = Sleep(self)
         self.idle: IdleWatch | None = None
         self.halt_poll = HaltPoll()
-        self.limit: InstructionLimit | None = None
-        """What the vCPU may still execute; None: for ever."""
-        self.step: Step | None = None
-        """The step that is under way, though the vCPU is paused."""
-        self.trace: TraceHook | None = None
-        """Told of every `Tracepoint`; None, the default, costs a test each."""
-        self._task: asyncio.Task[object] | None = None
-        self.recalled = False
-        """The vCPU's task wants it back from its slot's thread. Set by the slot, before it kicks."""
-        self._guest_thread = 0
-        self._stay_thread = 0
-        self._halts = False
 
     def __repr__(self) -> str:
         return f"<Vcpu {self.index} {self.mode.name} requests={self._requests:#x}>"
 
-    # Requests: section "Overview" of the kernel's document, in its words.
-
-    @property
-    def requests(self) -> int:
-        """The word of pending requests: bit n is request number n."""
-        return self._requests
-
-    def request_pending(self) -> bool:
-        """True when any request is pending. Any thread; orders nothing (kvm_request_pending)."""
-        return self._requests != 0
-
-    def test_request(self, request: int) -> bool:
-        """True when `request` is pending; leaves it so. Any thread; orders nothing (kvm_test_request)."""
-        return self._requests & request_bit(request) != 0
-
-    def clear_request(self, request: int) -> None:
-        """Clear `request`. For the vCPU's own thread, or when serialised with it ("Clearing Requests")."""
-        with self.lock:
-            self._requests &= ~request_bit(request)
-            self._made_ns.pop(request_bit(request), None)
-
-    def check_request(self, request: int) -> bool:
-        """True when `request` was pending; it no longer is. The vCPU's own thread only (kvm_check_request).
-
-        What the requester wrote before it made the request can be read after this returned True.
-        """
-        bit = request_bit(request)
-        if not self._requests & bit:
-            return False
-        with self.lock:
-            self._requests &= ~bit
-            made_ns = self._made_ns.pop(bit, -1) if self._made_ns else -1
-        if made_ns >= 0:
-            self.stats.request_latency[request & REQUEST_MASK].count(self.clock.now_ns() - made_ns)
-        return True
-
-    def time_requests(self) -> None:
-        """Measure how long the next request of each number waits to be taken up (`VcpuStats.request_latency`). Any thread.
-
-        Most requests need no clock for anything else, so only those are timed that somebody asks for.
-        """
-        self._to_time = _TIMED
-
-    def make_request(self, request: int) -> None:
-        """Set `request`, and do nothing else: it neither wakes nor kicks. Any thread (kvm_make_request).
-
-        RequestError for a NO_ACTION request, which is never pending, and for a number of 64 or more.
-        """
-        if request & NO_ACTION:
-            raise RequestError(f"request {request:#x} has NO_ACTION and is never pending: make it with a kick")
-        bit = request_bit(request)
-        if self.trace is not None:
-            self.trace(Tracepoint.REQUEST_MADE, request & REQUEST_MASK)
-        with self.lock:
-            self._requests |= bit
-            self.stats.requests_made[request & REQUEST_MASK] += 1
-            if self._to_time & bit:
-                self._to_time &= ~bit
-                self._made_ns.setdefault(bit, self.clock.now_ns())
-
-    def count_waits(self, request: int, made: int, handled: int, ipis: int) -> None:
-        """Count requests with WAIT and NO_WAKEUP that the engine made and handled by itself. Own thread.
-
-        `ipis` of the `made` ones found the vCPU in the guest; their requesters have waited for it.
-        """
-        stats, number = self.stats, request & REQUEST_MASK
-        with self.lock:
-            stats.requests_made[number] += made
-            stats.kicks[KickAction.IPI] += ipis
-            stats.kicks[KickAction.NOTHING] += made - ipis
-            stats.ipis_acknowledged += ipis
-        stats.requests_handled[number] += handled
-
-    def discard_requests(self) -> None:
-        """Clear everything pending. Only while the vCPU's task does not run ("Clearing Requests")."""
-        with self.lock:
-            self._requests = 0
-            self._made_ns.clear()
+    # Requests and kicks.
 
     def make_request_and_kick(self, request: int) -> Acknowledgements:
         """Make `request` and do what it takes for it to be seen, as its flags say. Any thread (kvm_make_request_and_kick)."""
@@ -244,17 +124,6 @@ class Vcpu:
                 self.trace(Tracepoint.KICK if kicked else Tracepoint.WOKEN, _WAKEUP if kicked else 0)
         queue.resume(waiter)
         return True
-
-    def reach_guest(self, act: Callable[[], None]) -> bool:
-        """Call `act` while the vCPU is in guest mode and cannot leave it; False when it is not. Any thread.
-
-        For what an engine can do to a running guest. `act` must neither block nor make requests.
-        """
-        with self.lock:
-            if self.mode is not VcpuMode.IN_GUEST_MODE:
-                return False
-            act()
-            return True
 
     def halt(self) -> None:
         """Called in a trap on the vCPU's own thread: its entry ends right behind the trap, as if the guest had executed WFI."""
@@ -293,40 +162,6 @@ class Vcpu:
     def set_attr(self, group: int | str, attribute: int | str, value: AttributeValue = None) -> None:
         """Set an attribute; OperationRefused, with errno and reason, when that cannot be (KVM_SET_DEVICE_ATTR)."""
         self.arch.set_attr(*resolve(self.arch.attribute_groups, group, attribute), value)
-
-    # Whose thread is this?
-
-    def in_guest_thread(self) -> bool:
-        """True when the calling thread is inside this vCPU's entry: a trap handled in place."""
-        return self._guest_thread == threading.get_ident()
-
-    def staying(self) -> bool:
-        """True when the calling thread is the slot's on which the vCPU stays between its entries. Own thread."""
-        return self._stay_thread == threading.get_ident()
-
-    def in_own_thread(self) -> bool:
-        """True when the calling thread is this vCPU's own: its slot's while it stays there, or its task's on the event loop."""
-        if self.in_guest_thread() or self.staying():
-            return True
-        try:
-            return asyncio.current_task() is self._task and self._task is not None
-        except RuntimeError:  # no event loop in this thread
-            return False
-
-    @contextmanager
-    def reading_shadow_page_tables(self) -> Iterator[None]:
-        """READING_SHADOW_PAGE_TABLES for the length of a `with`: requests with WAIT wait for its end. Own thread, outside."""
-        with self.lock:
-            assert self.mode is VcpuMode.OUTSIDE_GUEST_MODE, "page tables are read outside guest mode"
-            self.mode = VcpuMode.READING_SHADOW_PAGE_TABLES
-        try:
-            if self.trace is not None:
-                self.trace(Tracepoint.READING, 0)
-            yield
-        finally:
-            self._now_outside()
-            if self.trace is not None:
-                self.trace(Tracepoint.READ, 0)
 
     # The run loop: the vCPU's task, and its slot's thread.
 
@@ -382,35 +217,6 @@ class Vcpu:
             self.arch.sync_hwstate()
         return exit_
 
-    def _commit(self) -> bool:
-        """Get ready, and publish IN_GUEST_MODE; False, outside as before, when the last look at the requests forbids to enter."""
-        trace, posted = self.trace, self.posted
-        takes = posted.takes if posted is not None and posted.outstanding else -1
-        self.arch.flush_hwstate()
-        # local_irq_disable(): kicks that came while we were outside are forgotten, their requests are in plain sight. From
-        # here on a kick is latched, and ends the entry that follows.
-        self.engine.clear_kick()
-        if trace is not None:
-            trace(Tracepoint.IRQS_OFF, 0)
-        # Commit to entry, then look one last time. Pairs with make_vcpus_request(), which sets the bit before it reads the
-        # mode: a requester whose bit we miss here finds IN_GUEST_MODE and sends an IPI. No await from here until the slot
-        # has the guest.
-        with self.lock:
-            self.mode = VcpuMode.IN_GUEST_MODE
-        if trace is not None:
-            trace(Tracepoint.MODE_IN, 0)
-        if self._requests or (self.posted is not None and self.posted.outstanding):
-            self._now_outside()
-            self.stats.aborted_entries += 1
-            if posted is not None and posted.takes == takes:
-                raise UnhandledRequest(self.index, "of the posted word")
-            if trace is not None:
-                trace(Tracepoint.ENTRY_ABORTED, 0)
-            return False
-        if trace is not None:
-            trace(Tracepoint.AFTER_LAST_CHECK, 0)
-        return True
-
     def stay(self) -> Exit | None:
         """Execute guest code on the calling thread, entering again and again until the vCPU's task is needed. For slots.
 
@@ -448,7 +254,7 @@ class Vcpu:
         while True:
             if trace is not None:
                 trace(Tracepoint.LOOP_TOP, 0)
-            if self._requests & _LOOP_HANDLES or self.recalled or self.slot.waiting:
+            if self._requests & _LOOP_HANDLES or self._wanted_elsewhere():
                 return False
             if self._requests:
                 self._handle_requests()
@@ -456,59 +262,14 @@ class Vcpu:
                 trace(Tracepoint.AFTER_REQUESTS, 0)
             if self._commit():
                 # Looked at behind clear_kick(), which may have dropped the kick that came with it.
-                if not (self.recalled or self.slot.waiting):
+                if not self._wanted_elsewhere():
                     return True
                 self._now_outside()
                 return False
 
-    def enter_guest(self, budget: int = 0) -> Exit:
-        """Execute guest code on the calling thread until it exits; outside guest mode again on return. For slots."""
-        if self.trace is not None:
-            self.trace(Tracepoint.ENTRY, 0)
-        if self.limit is not None:
-            budget = self.limit.budget(budget)
-        if self.step is not None:
-            budget = self.step.budget(budget)
-        self._guest_thread = threading.get_ident()
-        stats = self.stats
-        reason = -1
-        stats.entered_ns = started_ns = self.clock.now_ns()
-        if stats.exit_reason >= 0:
-            stats.exit_handling[stats.exit_reason].count(started_ns - stats.exited_ns)
-        try:
-            exit_ = self.engine.enter(budget)
-            if self._halts:
-                self._halts = False
-                exit_ = HALTED
-            reason = exit_.reason
-        finally:
-            self._guest_thread = 0
-            now_ns = self.clock.now_ns()
-            self._now_outside(now_ns)
-            stats.exits += 1
-            stats.guest_ns += now_ns - started_ns
-            stats.entered_ns = -1  # right behind its sum: see VcpuStats
-            stats.exited_ns = now_ns
-            stats.exit_reason = reason
-            if self.trace is not None:
-                self.trace(Tracepoint.EXIT, reason)
-        stats.exits_by_reason[reason] += 1
-        return exit_
-
-    def _now_outside(self, now_ns: int = 0) -> None:
-        """Store OUTSIDE_GUEST_MODE and give the acknowledgements that were asked for until now."""
-        with self.lock:
-            self.mode = VcpuMode.OUTSIDE_GUEST_MODE
-            acks = self.acks
-            if acks:
-                self.acks = []
-            kicked_ns, self.kicked_ns = self.kicked_ns, 0
-        for ack in acks:
-            self.stats.ipis_acknowledged += 1
-            self.stats.request_wait.count((now_ns or self.clock.now_ns()) - ack.since_ns)
-            ack.acknowledge()
-        if kicked_ns and now_ns:
-            self.stats.kick_to_exit.count(now_ns - kicked_ns)
+    def _wanted_elsewhere(self) -> bool:
+        """True when the vCPU's task wants it back, or another vCPU the slot."""
+        return self.recalled or self.slot.waiting > 0
 
     async def _check_requests(self) -> bool:
         """Handle what is pending, the core's own first, then the architecture's in its order; False when the VM is over."""

@@ -10,9 +10,9 @@ RULES = "tests/rules/"
 DEKKER, TABLE, KICKS = RULES + "test_dekker.py", RULES + "test_table.py", RULES + "test_kicks.py"
 WAIT, SLEEP, POWER = RULES + "test_wait.py", RULES + "test_sleep.py", RULES + "test_power.py"
 REQUESTS, POSTED, MODE = RULES + "test_requests.py", RULES + "test_posted.py", RULES + "test_mode.py"
-STAY = RULES + "test_stay.py"
 CANCELLATION, FAILURE = RULES + "test_cancellation.py", RULES + "test_failure.py"
 CORE, ARM, FUZZ = "tests/unit/core/", "tests/unit/arm64/", "tests/fuzz/test_machine.py"
+STAY, STAYS = RULES + "test_stay.py", CORE + "test_stay.py"
 ARM64 = "arch/avmm_arm64/"
 BEHAVIOUR, HANDLES = "tests/replay/test_behaviour.py", "tests/replay/test_handles.py"
 QUEUE, VM_AND_GIC = "tests/replay/test_gic_queue.py", "tests/replay/test_vm_and_gic.py"
@@ -20,6 +20,7 @@ MEASURED, ROM = CORE + "test_measured.py", CORE + "test_rom.py"
 FLASHED, FW_CFGS = "tests/unit/firmware/test_flash.py", "tests/unit/firmware/test_fw_cfg.py"
 
 CONFIG, CHECKS = "tests/unit/test_config.py", "avmm/config_checks.py"
+WORD, ENTRY = "avmm/vcpu/word.py", "avmm/vcpu/guest_entry.py"
 VCPU, KICKER, HALT = "avmm/vcpu/vcpu.py", "avmm/vcpu/kicker.py", "avmm/vcpu/halt.py"
 BUILDER, AFFINITY = "avmm/builder.py", "avmm/affinity.py"
 SMP_MODE, AFFINITIES = CORE + "test_smp_mode.py", CORE + "test_affinity.py"
@@ -222,7 +223,7 @@ MUTANTS = [
     # Ensuring requests are seen.
     Mutant(
         "the vCPU looks at the requests before it sets the mode",
-        VCPU,
+        ENTRY,
         _SET_IN + _TRACE_IN + _LAST_LOOK,
         "        pending = self._requests or (self.posted is not None and self.posted.outstanding)\n"
         + _SET_IN
@@ -231,37 +232,37 @@ MUTANTS = [
         (DEKKER, KICKS),
     ),
     Mutant("the requester looks at the mode before it sets the bit", KICKER, _MAKE + _ACT, _ACT + _MAKE, (DEKKER, KICKS)),
-    Mutant("no last look at the requests", VCPU, _LAST_LOOK, "        if False:\n", (DEKKER, KICKS)),
-    Mutant("the last look forgets the posted word", VCPU, _LAST_LOOK, "        if self._requests:\n", (DEKKER, POSTED)),
+    Mutant("no last look at the requests", ENTRY, _LAST_LOOK, "        if False:\n", (DEKKER, KICKS)),
+    Mutant("the last look forgets the posted word", ENTRY, _LAST_LOOK, "        if self._requests:\n", (DEKKER, POSTED)),
     Mutant(
-        "kicks are dropped after the mode is set", VCPU, _SET_IN, _SET_IN + "        self.engine.clear_kick()\n", (DEKKER, KICKS)
+        "kicks are dropped after the mode is set", ENTRY, _SET_IN, _SET_IN + "        self.engine.clear_kick()\n", (DEKKER, KICKS)
     ),
     Mutant(
         "kicks are dropped after the last look",
-        VCPU,
+        ENTRY,
         "        if trace is not None:\n            trace(Tracepoint.AFTER_LAST_CHECK, 0)\n",
         "        self.engine.clear_kick()\n        if trace is not None:\n            trace(Tracepoint.AFTER_LAST_CHECK, 0)\n",
         (DEKKER,),
     ),
-    Mutant("kicks from before the entry are not dropped", VCPU, "        self.engine.clear_kick()\n", "", (KICKS,)),
-    Mutant("the mode is never set", VCPU, _SET_IN, "", (DEKKER, TABLE)),
+    Mutant("kicks from before the entry are not dropped", ENTRY, "        self.engine.clear_kick()\n", "", (KICKS,)),
+    Mutant("the mode is never set", ENTRY, _SET_IN, "", (DEKKER, TABLE)),
     Mutant(
         "make_request does nothing",
-        VCPU,
+        WORD,
         "            self._requests |= bit\n",
         "",
         (REQUESTS + "::test_r03_test_request_leaves_the_bit",),
     ),
     Mutant(
         "make_request kicks",
-        VCPU,
+        WORD,
         "        with self.lock:\n            self._requests |= bit\n",
         "        self.engine.kick()\n        with self.lock:\n            self._requests |= bit\n",
         (REQUESTS,),
     ),
     Mutant(
         "check_request forgets to clear",
-        VCPU,
+        WORD,
         "        if not self._requests & bit:\n            return False\n"
         "        with self.lock:\n            self._requests &= ~bit\n",
         "        if not self._requests & bit:\n            return False\n",
@@ -269,7 +270,7 @@ MUTANTS = [
     ),
     Mutant(
         "clear_request clears everything",
-        VCPU,
+        WORD,
         "            self._requests &= ~request_bit(request)\n",
         "            self._requests = 0\n",
         (REQUESTS,),
@@ -290,7 +291,7 @@ MUTANTS = [
     ),
     Mutant(
         "an entry given up leaves the mode",
-        VCPU,
+        ENTRY,
         "            self._now_outside()\n            self.stats.aborted_entries += 1\n",
         "            self.stats.aborted_entries += 1\n",
         (MODE, WAIT),
@@ -368,12 +369,12 @@ MUTANTS = [
     ),
     Mutant(
         "the acknowledgement comes before the guest is out",
-        VCPU,
+        ENTRY,
         "        try:\n            exit_ = self.engine.enter(budget)\n",
         "        try:\n            self._now_outside()\n            exit_ = self.engine.enter(budget)\n",
         (DEKKER, CANCELLATION),
     ),
-    Mutant("nobody acknowledges", VCPU, "            ack.acknowledge()\n", "            pass\n", (TABLE, WAIT)),
+    Mutant("nobody acknowledges", ENTRY, "            ack.acknowledge()\n", "            pass\n", (TABLE, WAIT)),
     Mutant(
         "the first acknowledgement is taken for all",
         ACKS,
@@ -393,7 +394,7 @@ MUTANTS = [
     Mutant(
         "a stay does not look again behind the kicks it forgets",
         VCPU,
-        "                if not (self.recalled or self.slot.waiting):\n                    return True\n",
+        "                if not self._wanted_elsewhere():\n                    return True\n",
         "                return True\n",
         (STAY,),
     ),
@@ -406,7 +407,7 @@ MUTANTS = [
     ),
     Mutant(
         "a pin is driven whatever the mode",
-        VCPU,
+        ENTRY,
         "            if self.mode is not VcpuMode.IN_GUEST_MODE:\n                return False\n            act()\n",
         "            act()\n",
         (STAY,),
@@ -423,14 +424,14 @@ MUTANTS = [
     ),
     Mutant(
         "the last look is at the posted word there was before the flush",
-        VCPU,
+        ENTRY,
         _LAST_LOOK,
         "        if self._requests or (posted is not None and posted.outstanding):\n",
         (DEKKER,),
     ),
     Mutant(
         "a posted word that nobody takes is not named",
-        VCPU,
+        ENTRY,
         "            if posted is not None and posted.takes == takes:\n",
         "            if False:\n",
         (POSTED,),
@@ -529,9 +530,45 @@ MUTANTS = [
     Mutant(
         "a cancelled entry forgets the kick",
         SLOT,
-        "            vcpu.engine.kick()\n            with",
-        "            with",
+        "            vcpu.engine.kick()\n            vcpu.wake_up()\n",
+        "            vcpu.wake_up()\n",
         (CANCELLATION,),
+    ),
+    Mutant(
+        "a cancelled entry that sleeps on the thread is not woken",
+        SLOT,
+        "            vcpu.engine.kick()\n            vcpu.wake_up()\n",
+        "            vcpu.engine.kick()\n",
+        (STAYS,),
+    ),
+    Mutant("a vCPU is recalled after the kick only", SLOT, "        vcpu.recalled = True\n", "", (STAYS,)),
+    Mutant(
+        "a vCPU sleeps on a slot that it shares",
+        BUILDER,
+        "alone=config.vcpus == count",
+        "alone=True",
+        (STAYS,),
+    ),
+    Mutant(
+        "a vCPU with a limit stays",
+        VCPU,
+        "        if self.limit is not None or self.step is not None:\n            return True\n",
+        "",
+        (LIMITS, STEERING),
+    ),
+    Mutant(
+        "the host timer of a sleeping vCPU goes on",
+        ARM64 + "timer.py",
+        "            self._disarm()\n            return self.next_ns\n",
+        "            return self.next_ns\n",
+        (ARM + "test_timer.py",),
+    ),
+    Mutant(
+        "a vCPU that has slept has no host timer",
+        ARM64 + "timer.py",
+        "        with self._lock:\n            self.update()\n\n    def _arm",
+        "        pass\n\n    def _arm",
+        (ARM + "test_timer.py",),
     ),
     Mutant(
         "a cancelled waiter keeps its turn",
@@ -574,12 +611,12 @@ MUTANTS = [
     # What is measured.
     Mutant(
         "a request is timed from its last making",
-        VCPU,
+        WORD,
         "self._made_ns.setdefault(bit, self.clock.now_ns())",
         "self._made_ns[bit] = self.clock.now_ns()",
         (MEASURED,),
     ),
-    Mutant("every request is timed", VCPU, "                self._to_time &= ~bit\n", "                pass\n", (MEASURED,)),
+    Mutant("every request is timed", WORD, "                self._to_time &= ~bit\n", "                pass\n", (MEASURED,)),
     Mutant(
         "the time asleep is an exit's handling",
         HALT,
@@ -721,7 +758,7 @@ MUTANTS = [
         "        if fiq:\n",
         (ARM + "test_arch.py",),
     ),
-    Mutant("a halt in a trap is no halt", VCPU, "                exit_ = HALTED\n", "                pass\n", (SLEEP,)),
+    Mutant("a halt in a trap is no halt", ENTRY, "                exit_ = HALTED\n", "                pass\n", (SLEEP,)),
     # KVM's answers.
     Mutant(
         "a vCPU's affinity goes by its place",
@@ -1243,7 +1280,7 @@ MUTANTS = [
     ),
     Mutant(
         "what the engine's own IPIs came to is not counted",
-        VCPU,
+        WORD,
         "            stats.ipis_acknowledged += ipis\n",
         "",
         (SMP_MODE,),

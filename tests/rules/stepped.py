@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Coroutine
+from inspect import getattr_static
 from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 from avmm.clock import VirtualClock
 from avmm.exits import KICKED, Exit
@@ -17,7 +20,7 @@ from avmm.vcpu import waitqueue as real_waitqueue
 from avmm.vcpu.mode import VcpuMode
 from avmm.vcpu.posted import PostedWord
 from avmm.vcpu.vcpu import Vcpu
-from tests.mutants.mutants import MUTANTS
+from tests.mutants.mutants import ENTRY, MUTANTS, ROOT, VCPU, WORD
 from tests.rules.interleave import SteppedLock, Stepper
 
 
@@ -37,10 +40,22 @@ REAL = Modules()
 def mutated(name: str) -> Modules:
     """avmm's modules with the mutant `name` among them."""
     (mutant,) = [mutant for mutant in MUTANTS if mutant.name == name]
-    place = mutant.file.removesuffix(".py").replace("/", ".")
-    module = ModuleType(place)
-    exec(compile(mutant.mutated(), mutant.file, "exec"), module.__dict__)
+    place, module = _load(mutant.file, mutant.mutated())
+    made_of = (WORD, ENTRY, VCPU)  # each of the one before
+    if mutant.file in made_of:
+        with patch.dict(sys.modules, {place: module}):
+            for file in made_of[made_of.index(mutant.file) + 1 :]:
+                place, module = _load(file, (ROOT / file).read_text())
+                sys.modules[place] = module
     return Modules(**{place.rpartition(".")[2]: module})
+
+
+def _load(file: str, source: str) -> tuple[str, ModuleType]:
+    """The name of the module in `file` and a module of that name with `source`."""
+    place = file.removesuffix(".py").replace("/", ".")
+    module = ModuleType(place)
+    exec(compile(source, file, "exec"), module.__dict__)
+    return place, module
 
 
 class SteppedEngine:
@@ -177,7 +192,7 @@ class Host:
 
 def _watched(base: type, name: str, stepper: Stepper, lock: Callable[[Any], SteppedLock], locked: str) -> property:
     """A property over the slot `name` of `base`: every access is a step, but for those (`r`, `w`) in `locked` under the lock."""
-    slot = base.__dict__[name]  # KeyError when it is there no more: then the check would check nothing
+    slot = getattr_static(base, name)  # AttributeError when it is there no more: then the check would check nothing
 
     def get(self: object) -> object:
         if not (lock(self).held() and ("r" in locked or lock(self).first())):
@@ -228,7 +243,7 @@ def stepped_vcpu(stepper: Stepper, modules: Modules = REAL) -> Vcpu:
     vcpu.sleep.queue = queue
     vcpu.arch = SteppedArch(stepper)  # type: ignore[assignment]
     vcpu.engine = engine = SteppedEngine(stepper)  # type: ignore[assignment]
-    engine.mode = lambda: base.__dict__["mode"].__get__(vcpu)
+    engine.mode = lambda: getattr_static(base, "mode").__get__(vcpu)
     vcpu.slot = SyncSlot()  # type: ignore[assignment]
     return vcpu
 
