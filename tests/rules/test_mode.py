@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from inspect import getattr_static
 
 import pytest
 
@@ -22,7 +23,7 @@ OUTSIDE, IN, EXITING, READING = (
 
 writes: list[tuple[bool, VcpuMode, VcpuMode]] = []
 """(by the vCPU itself, old, new) of every write of a watched vCPU's mode."""
-_mode = Vcpu.__dict__["mode"]
+_mode = getattr_static(Vcpu, "mode")
 
 
 class WatchedVcpu(Vcpu):
