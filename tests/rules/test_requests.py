@@ -191,16 +191,15 @@ async def test_r22_a_request_is_a_bit_index(vcpu):
 
 
 def test_r23_no_other_module_touches_the_word():
+    """What the vCPU is made of may look at it; only the word itself changes it."""
+    import re
     from pathlib import Path
 
     import avmm
 
-    offenders = [
-        source.name
-        for source in Path(avmm.__file__).parent.rglob("*.py")
-        if "._requests" in source.read_text() and source.name != "vcpu.py"
-    ]
-    assert offenders == []
+    sources = {source.name: source.read_text() for source in Path(avmm.__file__).parent.rglob("*.py")}
+    assert {name for name, text in sources.items() if "._requests" in text} == {"word.py", "guest_entry.py", "vcpu.py"}
+    assert [name for name, text in sources.items() if re.search(r"\._requests\b[^=\n]{0,3}=(?!=)", text)] == ["word.py"]
 
 
 def test_r24_the_architecture_has_56_requests_from_bit_8():
