@@ -79,6 +79,7 @@ class CpuInterface:
         self._active_groups = [0, 0]
         self._hppi, self._hppi_priority, self._hppi_group1 = SPURIOUS, IDLE_PRIORITY, False
         self._set_running()
+        self._set_preempts()
 
     def reset(self) -> None:
         """The state after a reset of the PE. Pending interrupts stay in the redistributor."""
@@ -91,7 +92,8 @@ class CpuInterface:
         groups = gicd.groups & self._igrpen
         best, best_priority = SPURIOUS, 0x100
         if groups:
-            for bank, routed in ((self._private, -1), (gicd.spis, self.routed)):
+            bank, routed = self._private, -1
+            while True:
                 pending = (bank.latch | bank.level & ~bank.edge) & bank.enabled & ~bank.active & routed
                 if groups != 0b11:
                     pending &= bank.group1 if groups == 0b10 else ~bank.group1
@@ -101,6 +103,9 @@ class CpuInterface:
                     if bank.priority[index] < best_priority:
                         best, best_priority = bank.first + index, bank.priority[index]
                     pending ^= bit
+                if bank is gicd.spis or not self.routed:
+                    break
+                bank, routed = gicd.spis, self.routed
         irq = fiq = False
         if best != SPURIOUS:
             bank = self._private if best < 32 else gicd.spis
@@ -176,9 +181,12 @@ class CpuInterface:
         self.update()
 
     def _set_running(self) -> None:
-        """Recompute what is derived: the running priority and the mask of each group that decides preemption."""
+        """The running priority: that of the most urgent interrupt that is active and not yet dropped."""
         active = self._active_groups[0] | self._active_groups[1]
         self._running = (active & -active).bit_length() - 1 << 3 if active else IDLE_PRIORITY
+
+    def _set_preempts(self) -> None:
+        """The mask of each group that decides preemption."""
         # Group 1 shifts by one less than its binary point says, as the Non-secure view does (IHI 0069 4.8.2).
         group0 = 0xFF << self._bpr0 + 1 & 0xFF
         self._preempts = (group0, group0 if self._ctlr & _CTLR_CBPR else 0xFF << self._bpr1 & 0xFF)
@@ -263,4 +271,5 @@ class CpuInterface:
 
     def _change_grouping(self) -> None:
         self._set_running()
+        self._set_preempts()
         self.update()
