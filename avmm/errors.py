@@ -78,3 +78,9 @@ class OperationRefused(AvmmError):
 
 class NotApplicable(AvmmError):
     """A step of a transcript that says nothing here: an operation, or an argument of one, that does not exist."""
+
+
+def first_failure(group: ExceptionGroup[Exception]) -> Exception:
+    """The first failure in a group of groups."""
+    first = group.exceptions[0]
+    return first_failure(first) if isinstance(first, ExceptionGroup) else first

@@ -180,7 +180,7 @@ class ScriptedVm(Vm):
         for _ in range(passes):
             if predicate():
                 return
-            if threads and self._runner is not None and not self._runner.done():
+            if threads and self._run.task is not None and not self._run.task.done():
                 self._moved.clear()
                 await asyncio.sleep(0)
                 if not await self._moves(predicate):
@@ -203,8 +203,8 @@ class ScriptedVm(Vm):
 
     async def start(self) -> None:
         await super().start()
-        assert self._runner is not None
-        self._runner.add_done_callback(lambda _: self._wake_until())  # nothing is traced from then on
+        assert self._run.task is not None
+        self._run.task.add_done_callback(lambda _: self._wake_until())  # nothing is traced from then on
 
     async def halted(self) -> Halt:
         """As `Vm.halted()`, but AssertionError when the VM does not come to its end."""

@@ -35,7 +35,8 @@ LENT, RANDOM = "tests/unit/virtio/test_balloon.py", "tests/unit/virtio/test_entr
 LIMITS, LIMIT = CORE + "test_limit.py", "avmm/vcpu/limit.py"
 STEERING, STEP = CORE + "test_steering.py", "avmm/vcpu/step.py"
 CONTROL, GUARD, SOCKETS = "tests/unit/control/", "plugins/avmm_control/guard.py", "plugins/avmm_control/sockets.py"
-SLOT, VM, IDLE, SCRIPTED = "avmm/slot.py", "avmm/vm.py", "avmm/idle.py", "avmm/testing/scripted.py"
+SLOT, IDLE, SCRIPTED = "avmm/slot.py", "avmm/idle.py", "avmm/testing/scripted.py"
+RUN, PAUSING = "avmm/run.py", "avmm/pausing.py"
 
 
 @dataclass(frozen=True)
@@ -507,7 +508,7 @@ MUTANTS = [
     ),
     Mutant(
         "resume_guest forgets to wake",
-        VM,
+        PAUSING,
         "                vcpu.paused = False\n                vcpu.wake_up()\n",
         "                vcpu.paused = False\n",
         (POWER,),
@@ -836,8 +837,14 @@ MUTANTS = [
         "pmu.userenr & (read | write)",
         (ARM + "test_pmu_registers.py",),
     ),
-    Mutant("any VM can be resumed", VM, "        self.lifecycle.require(State.PAUSED)\n", "", (CORE + "test_lifecycle.py", FUZZ)),
-    Mutant("a paused VM can be started", VM, "        self.lifecycle.require(State.INIT)\n", "", (CORE + "test_lifecycle.py",)),
+    Mutant(
+        "any VM can be resumed",
+        PAUSING,
+        "        self._vm.lifecycle.require(State.PAUSED)\n",
+        "",
+        (CORE + "test_lifecycle.py", FUZZ),
+    ),
+    Mutant("a paused VM can be started", RUN, "        vm.lifecycle.require(State.INIT)\n", "", (CORE + "test_lifecycle.py",)),
     # Its interrupt controllers.
     Mutant(
         "a shared interrupt is routed by what IROUTER does not have",
