@@ -77,6 +77,7 @@ from avmm.lifecycle import State
 from avmm.lock import DeviceLock
 from avmm.log import EventLogger, get_logger
 from avmm.memory import GuestMemory, MemorySlot
+from avmm.option_table import DeviceTable, OptionTable
 from avmm.packed import unpack
 from avmm.rom import Rom
 from avmm.snapshot import DeviceSnapshot, VcpuSnapshot, VmSnapshot, take_snapshot, take_vcpu_snapshot
@@ -127,6 +128,7 @@ __all__ = [
     "DeviceOptions",
     "DevicePlace",
     "DeviceSnapshot",
+    "DeviceTable",
     "Engine",
     "EngineError",
     "EngineFactory",
@@ -163,6 +165,7 @@ __all__ = [
     "NotThere",
     "ObservedVm",
     "OperationRefused",
+    "OptionTable",
     "PluginError",
     "PostedWord",
     "Region",

@@ -13,6 +13,7 @@ from avmm.plugin import (
     DevicePlace,
     LineView,
     MemorySlot,
+    OptionTable,
     Vcpu,
     VmServices,
 )
@@ -43,10 +44,11 @@ from avmm_arm64.pmu_options import pmu_options
 from avmm_arm64.psci import Psci
 from avmm_arm64.requests import ArmRequest
 from avmm_arm64.sysregs import CPU_MODELS
-from avmm_arm64.timer import SystemCounter, TimerPpis, is_ppi
+from avmm_arm64.timer import FIRST_PPI, LAST_PPI, SystemCounter, TimerPpis
 from avmm_arm64.vcpu import Arm64Vcpu
 
 _EM_AARCH64 = 183
+_TIMER_KEYS = ("virtual_timer_ppi", "physical_timer_ppi")
 
 _IRQCHIPS: Mapping[str, type[Gic] | type[GicV2]] = {"": Gic, "gicv3": Gic, "3": Gic, "gicv2": GicV2, "2": GicV2}
 
@@ -63,8 +65,9 @@ class Arm64(Arch):
     def __init__(self, vm: VmServices, options: ArchOptions) -> None:
         _check(options)
         self._vm, self._options = vm, options
-        self.timer_ppis = _timer_ppis({key: value for key, value in options.options.items() if key not in PMU_KEYS})
-        self.pmu = pmu_options(options.options, options.vcpus)
+        table = OptionTable(options.options, "arch", "an arm64 machine", (*_TIMER_KEYS, *PMU_KEYS))
+        self.timer_ppis = _timer_ppis(table)
+        self.pmu = pmu_options(table, options.vcpus)
         claims = Claims(FIRST_SPI + SPI_COUNT)
         timers = TimerAttributes(claims, self.timer_ppis)
         self.attributes = VcpuAttributes(timers, PmuAttributes(claims, lambda: timers.immutable, self.pmu.counters))
@@ -191,14 +194,8 @@ def _check(options: ArchOptions) -> None:
         raise ConfigError(f"{options.memory_bytes} bytes are more than {MAX_RAM >> 30}G", key="memory")
 
 
-def _timer_ppis(options: Mapping[str, object]) -> TimerPpis:
-    """The timers' private interrupts, `virtual_timer_ppi` and `physical_timer_ppi` (INTIDs 16 to 31)."""
-    ppis = TimerPpis()
-    for key, value in options.items():
-        if key not in ("virtual_timer_ppi", "physical_timer_ppi"):
-            known = ", ".join(("virtual_timer_ppi", "physical_timer_ppi", *PMU_KEYS))
-            raise ConfigError(f"unknown; an arm64 machine knows {known}", key=f"arch.{key}")
-        if not isinstance(value, int) or isinstance(value, bool) or not is_ppi(value):
-            raise ConfigError(f"{value!r} is not a private interrupt: 16 to 31", key=f"arch.{key}")
-        setattr(ppis, key.removesuffix("_timer_ppi"), value)
-    return ppis
+def _timer_ppis(table: OptionTable) -> TimerPpis:
+    """The timers' private interrupts (INTIDs 16 to 31)."""
+    default = TimerPpis()
+    virtual, physical = (table.integer(key, FIRST_PPI, LAST_PPI) for key in _TIMER_KEYS)
+    return TimerPpis(virtual or default.virtual, physical or default.physical)

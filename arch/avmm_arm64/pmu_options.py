@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from avmm.plugin import ConfigError
+from avmm.plugin import OptionTable
 from avmm_arm64.interrupt_claims import FIRST_SPI
 from avmm_arm64.layout import SPI_COUNT
 from avmm_arm64.pmu_counters import MAX_EVENT_COUNTERS
-from avmm_arm64.timer import is_ppi
+from avmm_arm64.timer import FIRST_PPI, is_ppi
 
 KEYS = ("pmu", "pmu_counters", "pmu_irq")
 
@@ -32,25 +31,14 @@ class PmuOptions:
 NO_PMU = PmuOptions(present=False)
 
 
-def pmu_options(options: Mapping[str, object], vcpus: int) -> PmuOptions:
+def pmu_options(table: OptionTable, vcpus: int) -> PmuOptions:
     """From the machine's `[arch]` table; ConfigError for values that cannot be."""
     default = PmuOptions()
-    present = options.get("pmu", default.present)
-    if not isinstance(present, bool):
-        raise ConfigError(f"{present!r} is neither true nor false", key="arch.pmu")
-    counters = _number(options, "pmu_counters", default.counters)
-    if not 0 <= counters <= MAX_EVENT_COUNTERS:
-        raise ConfigError(f"{counters} is not from 0 to {MAX_EVENT_COUNTERS}", key="arch.pmu_counters")
-    irq = _number(options, "pmu_irq", default.irq)
-    last = FIRST_SPI + SPI_COUNT - vcpus
-    if not is_ppi(irq) and not FIRST_SPI <= irq <= last:
-        reason = f"{irq} is neither a private interrupt (16 to 31) nor a first shared one (32 to {last})"
-        raise ConfigError(reason, key="arch.pmu_irq")
-    return PmuOptions(present, counters, irq)
-
-
-def _number(options: Mapping[str, object], key: str, default: int) -> int:
-    value = options.get(key, default)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ConfigError(f"{value!r} is not a whole number", key=f"arch.{key}")
-    return value
+    counters = table.integer("pmu_counters", 0, MAX_EVENT_COUNTERS)
+    # Private interrupts, 16 to 31, and behind them the shared ones: each vCPU has one of its own.
+    irq = table.integer("pmu_irq", FIRST_PPI, FIRST_SPI + SPI_COUNT - vcpus)
+    return PmuOptions(
+        table.flag("pmu", default=default.present),
+        default.counters if counters is None else counters,
+        default.irq if irq is None else irq,
+    )

@@ -10,7 +10,7 @@ from avmm.plugin import Clock, DeviceLock, Histogram, TimerHandle, Tracepoint, V
 _NS_PER_S = 1_000_000_000
 _U64 = (1 << 64) - 1
 _ENABLE, _IMASK, _ISTATUS = 1 << 0, 1 << 1, 1 << 2
-_FIRST_PPI, _LAST_PPI = 16, 31
+FIRST_PPI, LAST_PPI = 16, 31
 _FAR_NS = 1 << 62
 """Host time that does not come (146 years): nothing is armed for it."""
 
@@ -224,4 +224,4 @@ class VcpuTimers:
 
 def is_ppi(intid: int) -> bool:
     """True for the INTIDs of private peripheral interrupts."""
-    return _FIRST_PPI <= intid <= _LAST_PPI
+    return FIRST_PPI <= intid <= LAST_PPI

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from pathlib import Path
 
-from avmm.plugin import Device, DeviceOptions, Figure, FigureKind, FigureValue, Rom, Width
+from avmm.plugin import Device, DeviceOptions, DeviceTable, Figure, FigureKind, FigureValue, Rom, Width
 from avmm_firmware.cfi import SECTOR_SIZE
 from avmm_firmware.flash import Flash
 from avmm_firmware.flash_file import FlashFile
-from avmm_firmware.options import check_keys, flag, path
 
 BANK_SIZE = 64 << 20
 _ERASED = Figure("flash_erased_sectors", FigureKind.COUNTER, "Sectors of a flash that were erased.")
@@ -80,9 +78,9 @@ def create_flash(options: DeviceOptions) -> Device:
     Options: `file`, what it holds (nothing, when left out); `read_only` (false), for what only the host may change. ConfigError
     for anything else, LoadError for a file that cannot be used.
     """
-    check_keys(options, "cfi-flash", ("file", "read_only"))
-    where, read_only = path(options, "file"), flag(options, "read_only")
-    file = None if where is None else FlashFile(Path(where), BANK_SIZE, read_only=read_only)
+    table = DeviceTable(options, "cfi-flash", ("file", "read_only"))
+    path, read_only = table.path("file"), table.flag("read_only", default=False)
+    file = None if path is None else FlashFile(path, BANK_SIZE, read_only=read_only)
     try:
         return FlashDevice(options.make_rom(BANK_SIZE), file, read_only=read_only)
     except BaseException:

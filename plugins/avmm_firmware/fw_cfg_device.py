@@ -6,10 +6,9 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from avmm.plugin import Device, DeviceOptions, Figure, FigureKind, FigureValue, GuestMemory, LoadError, Width, unpack
+from avmm.plugin import Device, DeviceOptions, DeviceTable, Figure, FigureKind, FigureValue, GuestMemory, LoadError, Width, unpack
 from avmm_firmware.fw_cfg import DMA_SIGNATURE, FwCfg
 from avmm_firmware.fw_cfg_items import MAX_FILES, MAX_NAME, items
-from avmm_firmware.options import check_keys, path, text, wrong
 
 _DATA, _SELECTOR, _DMA = 0x00, 0x08, 0x10
 _MAX_ITEM = (1 << 32) - 1
@@ -89,31 +88,28 @@ def create_fw_cfg(options: DeviceOptions) -> Device:
     of names, like `opt/org.example/key`, and the files they hold. ConfigError for anything else, LoadError for a file that
     cannot be read.
     """
-    check_keys(options, "fw-cfg", ("kernel", "initrd", "append", "vcpus", "files"))
-    vcpus = options.options.get("vcpus", 1)
-    if not isinstance(vcpus, int) or isinstance(vcpus, bool) or not 1 <= vcpus <= 0xFFFF:
-        raise wrong(options, "vcpus", f"{vcpus!r} is not a whole number from 1 to 65535")
-    kernel, initrd = path(options, "kernel"), path(options, "initrd")
+    table = DeviceTable(options, "fw-cfg", ("kernel", "initrd", "append", "vcpus", "files"))
+    kernel, initrd = table.path("kernel"), table.path("initrd")
     contents = items(
-        vcpus,
+        table.integer("vcpus", 1, 0xFFFF) or 1,
         b"" if kernel is None else _kernel(kernel, options.memory),
         b"" if initrd is None else _read(initrd),
-        text(options, "append"),
-        {name: _read(where) for name, where in _files(options).items()},
+        table.text("append"),
+        {name: _read(where) for name, where in _files(table).items()},
     )
     return FwCfgDevice(contents, options)
 
 
-def _files(options: DeviceOptions) -> dict[str, Path]:
-    table = options.options.get("files", {})
-    if not isinstance(table, dict) or len(table) > MAX_FILES:
-        raise wrong(options, "files", f"must be a table of at most {MAX_FILES} names and paths")
+def _files(table: DeviceTable) -> dict[str, Path]:
+    files = table.values.get("files", {})
+    if not isinstance(files, dict) or len(files) > MAX_FILES:
+        raise table.error("files", f"must be a table of at most {MAX_FILES} names and paths")
     found = {}
-    for name, where in table.items():
+    for name, where in files.items():
         if not 0 < len(name.encode()) <= MAX_NAME or "\0" in name:
-            raise wrong(options, "files", f"{name!r} is not a name of 1 to {MAX_NAME} bytes")
+            raise table.error("files", f"{name!r} is not a name of 1 to {MAX_NAME} bytes")
         if not isinstance(where, str) or not where or "\0" in where:
-            raise wrong(options, f"files.{name}", f"{where!r} is not a path")
+            raise table.error(f"files.{name}", f"{where!r} is not a path")
         found[name] = Path(where)
     return found
 

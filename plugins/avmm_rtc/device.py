@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from avmm.plugin import Clock, ConfigError, Device, DeviceLock, DeviceOptions, IrqLine, TimerHandle, Width
+from avmm.plugin import Clock, Device, DeviceLock, DeviceOptions, DeviceTable, IrqLine, TimerHandle, Width
 from avmm_rtc.pl031 import Pl031
 
 
@@ -59,13 +59,8 @@ def create_device(options: DeviceOptions) -> Device:
 
     By default it is the host's time of day, but 0 in virtual time, where every run must be the same.
     """
-    for key, value in options.options.items():
-        if key != "epoch":
-            raise ConfigError("a pl031 has one option, epoch", key=f"devices.{options.name}.{key}")
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 32:
-            raise ConfigError(f"{value!r} is not from 0 to 2**32 - 1 seconds", key=f"devices.{options.name}.{key}")
-    # The time of day is the one thing the VM's clock cannot tell: its start is arbitrary.
-    default = int(time.time()) if options.clock.is_host else 0
-    epoch = options.options.get("epoch", default)
-    assert isinstance(epoch, int)
+    epoch = DeviceTable(options, "pl031", ("epoch",)).integer("epoch", 0, (1 << 32) - 1)
+    if epoch is None:
+        # The time of day is the one thing the VM's clock cannot tell: its start is arbitrary.
+        epoch = int(time.time()) if options.clock.is_host else 0
     return Pl031Device(options.clock, options.lock, options.irq, epoch)

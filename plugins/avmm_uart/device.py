@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from avmm.plugin import ConfigError, Console, Device, DeviceOptions, Figure, FigureKind, FigureValue, IrqLine, Width
+from avmm.plugin import Console, Device, DeviceOptions, DeviceTable, Figure, FigureKind, FigureValue, IrqLine, Width
 from avmm_uart.pl011 import Pl011
 from avmm_uart.registers import CR_RESET, CR_UARTEN, LCR_H_FEN
 
@@ -87,9 +87,5 @@ def _nowhere(_level: bool) -> None:
 
 def create_device(options: DeviceOptions) -> Device:
     """The factory behind the name `pl011`. Option `enabled` (true): see `Pl011Device`. ConfigError for anything else."""
-    for key, value in options.options.items():
-        if key != "enabled":
-            raise ConfigError("a pl011 has one option, enabled", key=f"devices.{options.name}.{key}")
-        if not isinstance(value, bool):
-            raise ConfigError(f"{value!r} is not true or false", key=f"devices.{options.name}.{key}")
-    return Pl011Device(options.console, options.irq, enabled=options.options.get("enabled", True) is True)
+    table = DeviceTable(options, "pl011", ("enabled",))
+    return Pl011Device(options.console, options.irq, enabled=table.flag("enabled", default=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from avmm.plugin import ConfigError, Counter, EngineOptions, MemorySlot, SystemRegister, Traps, VcpuEngine
+from avmm.plugin import ConfigError, Counter, EngineOptions, MemorySlot, OptionTable, SystemRegister, Traps, VcpuEngine
 from avmm_unicorn import selfcheck
 
 CPU_MODELS = {"cortex-a57": 0, "cortex-a53": 1, "cortex-a72": 2, "max": 3}
@@ -29,7 +29,8 @@ class UnicornEngine:
             raise ConfigError(f"the unicorn engine executes arm64, not {options.arch}", key="engine")
         if options.cpu not in CPU_MODELS:
             raise ConfigError(f"no CPU {options.cpu!r}; there are {', '.join(CPU_MODELS)}", key="cpu")
-        buffer_mb = _translation_buffer_mb(options.options)
+        table = OptionTable(options.options, "engine", "the unicorn engine", ("translation_buffer_mb",))
+        buffer_mb = table.integer("translation_buffer_mb", 1, MAX_TRANSLATION_BUFFER_MB) or DEFAULT_TRANSLATION_BUFFER_MB
         selfcheck.check()
         from avmm_unicorn._native import Machine
 
@@ -56,13 +57,3 @@ class UnicornEngine:
 
     def close(self) -> None:
         self._machine.close()
-
-
-def _translation_buffer_mb(options: dict[str, object]) -> int:
-    for key in options:
-        if key != "translation_buffer_mb":
-            raise ConfigError("no such option of the unicorn engine", key=f"engine.{key}")
-    value = options.get("translation_buffer_mb", DEFAULT_TRANSLATION_BUFFER_MB)
-    if not isinstance(value, int) or not 1 <= value <= MAX_TRANSLATION_BUFFER_MB:
-        raise ConfigError(f"must be 1 to {MAX_TRANSLATION_BUFFER_MB}", key="engine.translation_buffer_mb")
-    return value

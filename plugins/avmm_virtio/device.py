@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from avmm.plugin import Device, DeviceOptions, parse_size
+from avmm.plugin import Device, DeviceOptions, DeviceTable, parse_size
 from avmm_virtio.balloon import VirtioBalloon
 from avmm_virtio.entropy import VirtioEntropy
 from avmm_virtio.mmio import VirtioMmio
-from avmm_virtio.options import OptionTable
 
 _RATE_MOST = 1 << 30
 
 
 def create_rng(options: DeviceOptions) -> Device:
     """The factory behind the name `virtio-rng`. `rate`: bytes a second at most, 1 to 2**30; without it there is no limit."""
-    table = OptionTable(options, "virtio-rng", ("rate",))
+    table = DeviceTable(options, "virtio-rng", ("rate",))
     return VirtioMmio(VirtioEntropy(options.clock, rate=table.integer("rate", 1, _RATE_MOST)), options)
 
 
@@ -24,7 +23,7 @@ def create_balloon(options: DeviceOptions) -> Device:
     between questions for the guest's statistics, 0 for none. `deflate_on_oom` (true): the guest may take memory back by itself
     before it kills a process. `reporting` (true): it may tell of free pages, which the host gets back.
     """
-    table = OptionTable(options, "virtio-balloon", ("size", "statistics", "deflate_on_oom", "reporting"))
+    table = DeviceTable(options, "virtio-balloon", ("size", "statistics", "deflate_on_oom", "reporting"))
     size, most = 0, sum(slot.size for slot in options.memory if not slot.read_only)
     if (given := table.values.get("size")) is not None:
         try:

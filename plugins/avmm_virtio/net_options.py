@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import re
 
-from avmm.plugin import Device, DeviceOptions
+from avmm.plugin import Device, DeviceOptions, DeviceTable
 from avmm_virtio.mmio import VirtioMmio
 from avmm_virtio.net import VirtioNet
 from avmm_virtio.netdev import Netdev, NoNetdev
-from avmm_virtio.options import OptionTable
 from avmm_virtio.passt import PasstNetdev, find_passt
 from avmm_virtio.sockets import listen, parse_address
 from avmm_virtio.stream import StreamClient, StreamServer
@@ -37,7 +36,7 @@ def create_net(options: DeviceOptions) -> Device:
     return VirtioMmio(card, options)
 
 
-class _Table(OptionTable):
+class _Table(DeviceTable):
     """The options of one network card."""
 
     def __init__(self, options: DeviceOptions) -> None:

@@ -32,6 +32,7 @@ VIRTIO, CLAUSES_OF_VIRTIO = "plugins/avmm_virtio/", "tests/unit/virtio/test_clau
 PORTS, CONSOLE = "tests/unit/virtio/console/test_console.py", VIRTIO + "console/"
 STREAMS, VSOCK = "tests/unit/virtio/vsock/test_vsock.py", VIRTIO + "vsock/"
 LENT, RANDOM = "tests/unit/virtio/test_balloon.py", "tests/unit/virtio/test_entropy.py"
+OPTIONS_OF, OPTIONS = CORE + "test_option_table.py", "avmm/option_table.py"
 LIMITS, LIMIT = CORE + "test_limit.py", "avmm/vcpu/limit.py"
 STEERING, STEP = CORE + "test_steering.py", "avmm/vcpu/step.py"
 CONTROL, GUARD, SOCKETS = "tests/unit/control/", "plugins/avmm_control/guard.py", "plugins/avmm_control/sockets.py"
@@ -1303,6 +1304,21 @@ MUTANTS = [
         (AFFINITIES,),
     ),
     Mutant("a crowded core is tried again at once", AFFINITY, "elif now_ns >= self._free_until_ns:", "else:", (AFFINITIES,)),
+    # The options of plugins.
+    Mutant(
+        "true is a number among a plugin's options",
+        OPTIONS,
+        "isinstance(value, int) and not isinstance(value, bool) and least",
+        "isinstance(value, int) and least",
+        (OPTIONS_OF,),
+    ),
+    Mutant(
+        "a plugin's option may have any name",
+        OPTIONS,
+        "            if key not in keys:\n",
+        "            if False:\n",
+        (OPTIONS_OF,),
+    ),
     # The engine.
     Mutant(
         "kicks are not sticky",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from avmm.plugin import Device, DeviceOptions
+from avmm.plugin import Device, DeviceOptions, DeviceTable
 from avmm_virtio.block.blockdev import Blockdev
 from avmm_virtio.block.device import MAX_QUEUES, VirtioBlk
 from avmm_virtio.block.file import FileBlockdev, open_image
@@ -13,7 +13,6 @@ from avmm_virtio.mmio import VirtioMmio
 from avmm_virtio.nbd.blockdev import MAX_CONNECTIONS, NbdBlockdev
 from avmm_virtio.nbd.protocol import NbdError
 from avmm_virtio.nbd.uri import parse_uri
-from avmm_virtio.options import OptionTable
 
 _KEYS = ("file", "read_only", "serial", "queues", "cache", "discard", "block_size", "connections", "reconnect")
 _BLOCK_SIZES = (512, 4096)
@@ -34,7 +33,7 @@ def create_blk(options: DeviceOptions) -> Device:
     return VirtioMmio(VirtioBlk(disk, options.clock, serial=serial, queues=queues or 1, writeback=writeback), options)
 
 
-class _Table(OptionTable):
+class _Table(DeviceTable):
     """The options of one disk."""
 
     def __init__(self, options: DeviceOptions) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from avmm.plugin import Device, DeviceOptions
+from avmm.plugin import Device, DeviceOptions, DeviceTable
 from avmm_virtio.chardev.base import Chardev, OutputChardev
 from avmm_virtio.chardev.file import FileChardev
 from avmm_virtio.chardev.stream import StreamChardevClient, StreamChardevServer
@@ -14,7 +14,6 @@ from avmm_virtio.console.port import Port
 from avmm_virtio.console.testdev import TestDevice
 from avmm_virtio.legacy import LegacyVirtioMmio
 from avmm_virtio.mmio import VirtioMmio
-from avmm_virtio.options import OptionTable
 from avmm_virtio.sockets import listen, parse_address
 
 _KEYS = ("hvc", "ports", "max_ports", "reconnect", "testdev")
@@ -39,7 +38,7 @@ def create_console(options: DeviceOptions) -> Device:
     return VirtioMmio(VirtioConsole(ports, max_ports=max_ports), options)
 
 
-class _Table(OptionTable):
+class _Table(DeviceTable):
     """The options of one console device."""
 
     def __init__(self, options: DeviceOptions) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from avmm.plugin import Device, DeviceOptions
+from avmm.plugin import Device, DeviceOptions, DeviceTable
 from avmm_virtio.mmio import VirtioMmio
-from avmm_virtio.options import OptionTable
 from avmm_virtio.sockets import UnixAddress, check_path, listen
 from avmm_virtio.vsock.device import VirtioVsock
 from avmm_virtio.vsock.host import UnixHost
@@ -24,7 +23,7 @@ def create_vsock(options: DeviceOptions) -> Device:
     `socket`: the path of the Unix socket where the host asks for ports of the guest's; port N of the host's is at the path with
     `_N` behind it. `cid` (3): the guest's address, 3 to 2**32 - 2. `connections` (1024): how many there may be, 1 to 65536.
     """
-    table = OptionTable(options, "virtio-vsock", _KEYS)
+    table = DeviceTable(options, "virtio-vsock", _KEYS)
     path = table.values.get("socket")
     if path is None:
         raise table.error("socket", "missing: the path of a Unix socket")

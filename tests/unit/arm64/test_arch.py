@@ -52,10 +52,11 @@ class TestDescription:
             ({"memory_bytes": (8 << 30) + 4096}, "memory: 8589938688 bytes are more than 8G"),
             (
                 {"options": {"gic": 3}},
-                "arch.gic: unknown; an arm64 machine knows virtual_timer_ppi, physical_timer_ppi, pmu, pmu_counters, pmu_irq",
+                "arch.gic: no such setting of an arm64 machine; "
+                "there are virtual_timer_ppi, physical_timer_ppi, pmu, pmu_counters, pmu_irq",
             ),
-            ({"options": {"virtual_timer_ppi": 15}}, "arch.virtual_timer_ppi: 15 is not a private interrupt: 16 to 31"),
-            ({"options": {"physical_timer_ppi": True}}, "arch.physical_timer_ppi: True is not a private interrupt: 16 to 31"),
+            ({"options": {"virtual_timer_ppi": 15}}, "arch.virtual_timer_ppi: 15 is not a whole number from 16 to 31"),
+            ({"options": {"physical_timer_ppi": True}}, "arch.physical_timer_ppi: True is not a whole number from 16 to 31"),
         ],
     )
     def test_what_there_is_not(self, change: dict[str, object], message: str) -> None:

@@ -228,11 +228,11 @@ def test_no_node_without_a_pmu() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"pmu": 1}, "arch.pmu: 1 is neither true nor false"),
-        ({"pmu_counters": 32}, "arch.pmu_counters: 32 is not from 0 to 31"),
+        ({"pmu": 1}, "arch.pmu: 1 is not true or false"),
+        ({"pmu_counters": 32}, "arch.pmu_counters: 32 is not a whole number from 0 to 31"),
         ({"pmu_counters": "6"}, "arch.pmu_counters: '6' is not a whole number"),
-        ({"pmu_irq": 15}, "arch.pmu_irq: 15 is neither a private interrupt"),
-        ({"pmu_irq": 287}, "arch.pmu_irq: 287 is neither a private interrupt (16 to 31) nor a first shared one (32 to 286)"),
+        ({"pmu_irq": 15}, "arch.pmu_irq: 15 is not a whole number from 16 to 286"),
+        ({"pmu_irq": 287}, "arch.pmu_irq: 287 is not a whole number from 16 to 286"),
         ({"pmu_irq": True}, "arch.pmu_irq: True is not a whole number"),
     ],
 )

@@ -217,8 +217,8 @@ def test_a_vector_is_where_vbar_says(guest: Guest) -> None:
         ("riscv64", "cortex-a57", {}, "executes arm64"),
         ("arm64", "cortex-a5", {}, "no CPU 'cortex-a5'"),
         ("arm64", "max", {"speed": 1}, "engine.speed"),
-        ("arm64", "max", {"translation_buffer_mb": 0}, "must be 1 to 2047"),
-        ("arm64", "max", {"translation_buffer_mb": "64"}, "must be 1 to 2047"),
+        ("arm64", "max", {"translation_buffer_mb": 0}, "is not a whole number from 1 to 2047"),
+        ("arm64", "max", {"translation_buffer_mb": "64"}, "is not a whole number from 1 to 2047"),
     ],
 )
 def test_mistakes_in_the_options_are_named(arch: str, cpu: str, options: dict[str, object], message: str) -> None:
