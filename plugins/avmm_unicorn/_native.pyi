@@ -51,6 +51,8 @@ class Vcpu:
     external_aborts: int
     untranslatable: int
     alone_instructions: int
+    translated: int
+    taken_over: int
 
     def __init__(self, machine: Machine, index: int, traps: Traps, /) -> None: ...
     def define_register(

@@ -20,9 +20,17 @@ from pathlib import Path
 from tests.mutants.mutants import MUTANTS, ROOT, Mutant
 
 COPIED = ("avmm", "arch", "plugins", "tests", "pyproject.toml")
+BUILT = ("setup.py", "README.md", "LICENSE")
+"""What it takes besides to build the native shim, for mutants of it."""
 TIMEOUT_S = 60
 """A mutant may hang the tests in a way that none of their own watchdogs sees: that is noticed too."""
 MEMORY_BYTES = 2 << 30
+
+
+def _build(tree: Path) -> None:
+    for name in BUILT:
+        shutil.copy(ROOT / name, tree / name)
+    subprocess.run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=tree, capture_output=True, check=True)
 
 
 def kill(mutant: Mutant) -> str | None:
@@ -35,6 +43,8 @@ def kill(mutant: Mutant) -> str | None:
             else:
                 shutil.copy(ROOT / name, tree / name)
         (tree / mutant.file).write_text(mutant.mutated(tree))
+        if mutant.file.endswith(".c"):
+            _build(tree)
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *mutant.tests]
         # The tests that put mutants in place themselves find their text changed already.
         command += ["-k", "not out_of_order_is_found"]

@@ -38,6 +38,9 @@ STEERING, STEP = CORE + "test_steering.py", "avmm/vcpu/step.py"
 CONTROL, GUARD, SOCKETS = "tests/unit/control/", "plugins/avmm_control/guard.py", "plugins/avmm_control/sockets.py"
 SLOT, IDLE, SCRIPTED = "avmm/slot.py", "avmm/idle.py", "avmm/testing/scripted.py"
 RUN, PAUSING = "avmm/run.py", "avmm/pausing.py"
+UNICORN = "plugins/avmm_unicorn/native/"
+REUSED, REUSE, TRANSLATIONS = "tests/unit/unicorn/test_reuse.py", UNICORN + "reuse.c", UNICORN + "translations.c"
+HOST_CODE = UNICORN + "hostcode.c"
 
 
 @dataclass(frozen=True)
@@ -1326,5 +1329,53 @@ MUTANTS = [
         "        with self._lock:\n            self._kicked = True\n            if self.spinning:\n",
         "        with self._lock:\n            self._kicked = self.spinning\n            if self.spinning:\n",
         (KICKS,),
+    ),
+    # The native shim of the Unicorn engine.
+    Mutant(
+        "a translation of other instructions is taken over",
+        REUSE,
+        "memcmp(words, block->source, FIELD(uint16_t, other->tb, TB_ICOUNT) * sizeof *words) == 0",
+        "words != NULL",
+        (REUSED,),
+    ),
+    Mutant(
+        "a translation for another address is taken over",
+        REUSE,
+        "other->ram_address == block->ram_address && FIELD(uint64_t, other->tb, TB_PC) == FIELD(uint64_t, tb, TB_PC)",
+        "true",
+        (REUSED,),
+    ),
+    Mutant("a translation taken over has another vCPU's registers", REUSE, "(uintptr_t)new;", "(uintptr_t)old;", (REUSED,)),
+    Mutant("a translation taken over has another vCPU's constants", REUSE, "|| !same_register(old, new)", "", (REUSED,)),
+    Mutant("translations that jump to others cannot be taken over", REUSE, "sizeof(int32_t));", "0);", (REUSED,)),
+    Mutant(
+        "a translation taken over does not know where its instructions are",
+        REUSE,
+        "    copy_restore_data(vcpu->tcg, other->tb);\n",
+        "",
+        (REUSED,),
+    ),
+    Mutant(
+        "a translation is taken over by who counts",
+        TRANSLATIONS,
+        "block->noted = !vcpu->counting && ",
+        "block->noted = ",
+        (REUSED,),
+    ),
+    Mutant(
+        "translations that are dropped can be taken over",
+        TRANSLATIONS,
+        "    if (translations->heads == NULL) {\n        return;",
+        "    {\n        return;",
+        (REUSED,),
+    ),
+    Mutant("IC IALLU drops nothing", TRANSLATIONS, "if (!gone && ", "if (false && ", (REUSED,)),
+    Mutant("IC IALLU drops everything", TRANSLATIONS, "    if (translations->missing) {\n", "    {\n", (REUSED,)),
+    Mutant(
+        "constants in code that was moved are taken for instructions",
+        HOST_CODE,
+        "*constants = inside;",
+        "*constants = move->size;",
+        (REUSED,),
     ),
 ]

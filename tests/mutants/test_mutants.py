@@ -9,7 +9,9 @@ from tests.mutants.mutants import MUTANTS, ROOT, Mutant
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=str)
 def test_the_mutant_applies(mutant: Mutant) -> None:
-    compile(mutant.mutated(), mutant.file, "exec")
+    source = mutant.mutated()
+    if mutant.file.endswith(".py"):
+        compile(source, mutant.file, "exec")
     assert all((ROOT / test.partition("::")[0]).exists() for test in mutant.tests)
 
 

@@ -147,7 +147,7 @@ void avmm_drain(Vcpu *vcpu, bool between_blocks)
         avmm_tell_waiters(vcpu->machine);
     }
     if (notes.all_code) {
-        avmm_forget_code(vcpu);
+        avmm_forget_changed_code(vcpu);
     } else {
         for (int i = 0; i < notes.line_count; i++) {
             invalidate_line(vcpu, notes.lines[i]);

@@ -23,6 +23,7 @@ static int execute(Vcpu *vcpu)
     avmm_executing = vcpu;
     int why = lib.cpu_exec(vcpu->uc, vcpu->cpu);
     avmm_executing = NULL;
+    avmm_settle_translation(vcpu, FIELD(void *, vcpu->tcg, TCG_CODE_NEXT));
     if (vcpu->alone != ALONE_NOT) {
         avmm_end_alone(vcpu);
         if (why == EXCP_ATOMIC) {

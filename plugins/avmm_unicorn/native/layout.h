@@ -132,7 +132,11 @@ typedef struct {
 #define TB_ICOUNT 22
 #define TB_CFLAGS 24
 #define TB_CODE 32
+#define TB_CODE_SIZE 40
 #define TB_SECOND_PAGE 80 /* where the rest of it was translated from, or UINT64_MAX */
+#define TB_JUMP_ENDS 88   /* two 16-bit offsets into the code: behind the jumps that are patched to lead to other blocks */
+#define TB_JUMP_PLACES 96 /* and two of their displacements */
+#define NO_JUMP 0xffff
 #define TB_EXIT_REQUESTED 3
 
 /* Flags of a translation: the first is part of what a look-up compares, the second is not while a block is being translated. */
@@ -143,11 +147,21 @@ typedef struct {
 #define JUMP_PAGE_MASK ((1u << JUMP_PAGE_BITS) - 1)
 #define HFLAG_AARCH64 0x80000000u
 #define HFLAG_SINGLE_STEP 0x40000000u
+#define CF_CLUSTER 0xff000000u /* the same everywhere */
+#define CF_INVALID 0x40000
 #define CF_COMPARED 0xff0effffu /* what a look-up compares, and that a block is still valid */
 
 /* TCGContext and its operations */
 #define TCG_NB_OPS 56
 #define TCG_TB_CFLAGS 100
+#define TCG_EPILOGUE 152
+#define TCG_CODE_NEXT 192      /* where in the buffer the next block will be */
+#define TCG_CODE_END 208       /* of the buffer, but for a reserve */
+#define TCG_MAX_INSNS 512      /* of a block */
+#define TCG_INSN_ENDS 29880    /* a 16-bit offset into the code for each instruction of the block */
+#define TCG_INSN_DATA 30904    /* and INSN_DATA words of what to restore there: program counter, IT state, syndrome */
+#define INSN_DATA 3
+#define EPILOGUE_SIZE 64
 #define TCG_ENOUGH_OPS 4000 /* keeps a block within the reach of its 16-bit offsets */
 #define TCG_CPU_ENV 43248
 #define TCG_OP_ARGS 24

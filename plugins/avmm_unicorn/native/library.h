@@ -39,6 +39,7 @@
     SYMBOL(tlb_flush, "tlb_flush_aarch64", void, (void *cpu))                                                            \
     SYMBOL(tlb_flush_modes, "tlb_flush_by_mmuidx_aarch64", void, (void *cpu, uint16_t modes))                            \
     SYMBOL(tlb_flush_page, "tlb_flush_page_by_mmuidx_aarch64", void, (void *cpu, uint64_t address, uint16_t modes))      \
+    SYMBOL(gen_code, "tcg_gen_code_aarch64", int, (void *tcg, void *tb))                                                 \
     SYMBOL(tb_flush, "tb_flush_aarch64", void, (void *cpu))                                                              \
     SYMBOL(lookup_tb_ptr, "helper_lookup_tb_ptr_aarch64", void *, (void *env))                                            \
     SYMBOL(tb_lookup, "tb_htable_lookup_aarch64", void *, (void *cpu, uint64_t, uint64_t, uint32_t, uint32_t))            \

@@ -88,9 +88,10 @@ void *avmm_find_block(void *cpu, uint64_t pc, uint64_t cs_base, uint32_t flags, 
 void avmm_tb_flush(void *cpu)
 {
     Vcpu *vcpu = vcpu_of(cpu);
-    lib.tb_flush(cpu);
     if (vcpu != NULL && vcpu->found != NULL) {
+        avmm_clear_translations(vcpu);
         memset(vcpu->jumps, 0, JUMPS * sizeof *vcpu->jumps);
         memset(vcpu->found, 0, FOUND_BLOCKS * sizeof *vcpu->found);
     }
+    lib.tb_flush(cpu);
 }

@@ -16,11 +16,11 @@ void *avmm_memory_mapping(void *uc, uint64_t address)
     return any_region;
 }
 
-static SlotView *view_of_ram(Vcpu *vcpu, uint64_t ram_address)
+SlotView *avmm_view_of_ram(const Vcpu *vcpu, uint64_t ram_address)
 {
     for (int i = 0; i < vcpu->view_count; i++) {
         if (ram_address - vcpu->views[i].ram_offset < vcpu->views[i].size) {
-            return &vcpu->views[i];
+            return (SlotView *)&vcpu->views[i];
         }
     }
     return NULL;
@@ -102,7 +102,7 @@ static void note_writer(uint64_t *page, uint64_t virtual_page, int mode)
 void avmm_tlb_protect_code(void *uc, uint64_t ram_address)
 {
     Vcpu *vcpu = vcpu_of_uc(uc);
-    SlotView *view = view_of_ram(vcpu, ram_address);
+    SlotView *view = avmm_view_of_ram(vcpu, ram_address);
     if (view != NULL) {
         *page_of(view, ram_address) |= PAGE_CODE;
         mark_page(vcpu, view, ram_address, true);
@@ -112,7 +112,7 @@ void avmm_tlb_protect_code(void *uc, uint64_t ram_address)
 /* The last block of a page is gone. The next store to it makes its entries fast again. */
 void avmm_tlb_unprotect_code(void *uc, uint64_t ram_address)
 {
-    SlotView *view = view_of_ram(vcpu_of_uc(uc), ram_address);
+    SlotView *view = avmm_view_of_ram(vcpu_of_uc(uc), ram_address);
     if (view != NULL) {
         *page_of(view, ram_address) &= ~(uint64_t)PAGE_CODE;
     }
@@ -122,7 +122,7 @@ void avmm_tlb_unprotect_code(void *uc, uint64_t ram_address)
 void avmm_tb_invalidate_fast(void *uc, void *pages, uint64_t start, int length, uintptr_t host_pc)
 {
     Vcpu *vcpu = vcpu_of_uc(uc);
-    SlotView *view = view_of_ram(vcpu, start);
+    SlotView *view = avmm_view_of_ram(vcpu, start);
     if (view != NULL && !(*page_of(view, start) & PAGE_CODE)) {
         mark_page(vcpu, view, start, false);
         return;
@@ -191,7 +191,7 @@ bool avmm_tlb_fill(void *cpu, uint64_t address, int size, int access, int mode, 
         /* To memory: the library says so of all of it that can be written. */
         IoTlbEntry *io = FIELD(IoTlbEntry *, tlb_of(vcpu) + TLB_DESC + mode * TLB_DESC_SIZE, TLB_DESC_IOTLB) + index;
         uint64_t ram_address = (io->addr & PAGE_MASK) + page;
-        SlotView *view = view_of_ram(vcpu, ram_address);
+        SlotView *view = avmm_view_of_ram(vcpu, ram_address);
         if (view != NULL && view->read_only) {
             lead_to_traps(view, entry, io, page, ram_address);
         } else if (view != NULL && entry->addr_write != UINT64_MAX) {

@@ -7,6 +7,7 @@
 #include <Python.h>
 
 #include "library.h"
+#include "translations.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -168,6 +169,8 @@ typedef struct Vcpu {
     int alone;
     Jump *jumps;       /* JUMPS of them */
     FoundBlock *found; /* FOUND_BLOCKS of them */
+    Translations translations;
+    NewBlock block;
     SlotView views[MAX_SLOTS];
     int view_count, read_only_views;
     Events events;
@@ -178,7 +181,7 @@ typedef struct Vcpu {
     Hypercall *call;
     /* Counted with plain integers, read by whoever asks. */
     unsigned long long tlb_broadcasts, code_broadcasts, external_aborts, untranslatable;
-    unsigned long long alone_instructions;
+    unsigned long long alone_instructions, translated, taken_over;
     unsigned flushes_handled;              /* since count_tlb_flushes() was called last, as the two below */
     unsigned flushes_requested, flush_ipis; /* by others, under `machine->lock` */
 } Vcpu;
@@ -266,6 +269,7 @@ void avmm_tlb_unprotect_code(void *uc, uint64_t ram_address);
 void avmm_tb_invalidate_fast(void *uc, void *pages, uint64_t start, int length, uintptr_t host_pc);
 void avmm_tlb_reset_dirty(void *cpu, uint64_t address, uint64_t length);
 void avmm_tlb_set_dirty(void *cpu, uint64_t address);
+SlotView *avmm_view_of_ram(const Vcpu *vcpu, uint64_t ram_address);
 void *avmm_memory_mapping(void *uc, uint64_t address);
 int avmm_map_view(Vcpu *vcpu, const Slot *slot);
 void avmm_unmap_view(Vcpu *vcpu, const Slot *slot);
@@ -278,6 +282,18 @@ void avmm_end_lookup(Vcpu *vcpu);
 void *avmm_lookup_block(void *env);
 void *avmm_find_block(void *cpu, uint64_t pc, uint64_t cs_base, uint32_t flags, uint32_t cflags);
 void avmm_tb_flush(void *cpu);
+
+/* translations.c */
+int avmm_begin_translations(Vcpu *vcpu);
+void avmm_end_translations(Vcpu *vcpu);
+void avmm_clear_translations(Vcpu *vcpu);
+void avmm_settle_translation(Vcpu *vcpu, const void *next_block);
+void avmm_begin_translation(Vcpu *vcpu, void *tb);
+int avmm_gen_code(void *tcg, void *tb);
+void avmm_forget_changed_code(Vcpu *vcpu);
+
+/* reuse.c */
+bool avmm_take_over(Vcpu *vcpu, void *tb);
 
 /* broadcast.c */
 void avmm_tlb_flush_modes_is(void *cpu, uint16_t modes);

@@ -12,6 +12,7 @@
 #define ENV_EXIT_FLAG (ARM_ICOUNT_DECR - ARM_ENV)
 #define ENV_BUDGET (CPU_ICOUNT_EXTRA - ARM_ENV)
 #define ENV_RUNNING (CPU_ICOUNT_BUDGET - ARM_ENV)
+#define ENV_VCPU (CPU_OPAQUE - ARM_ENV)
 #define EXIT_FLAG_SET 0xffff0000u
 
 #define DSB 0xd503309fu /* but for its domain and type */
@@ -36,6 +37,14 @@ static uintptr_t *put_constant(void *tcg, void *temp, uint64_t value)
     arguments[0] = (uintptr_t)temp;
     arguments[1] = value;
     return &arguments[1];
+}
+
+/* A field of our Vcpu, by way of the CPU's state: the code may be executed by another vCPU than it was translated for. */
+static void *put_vcpu(void *tcg)
+{
+    void *vcpu = lib.tcg_temp_new(tcg, TYPE_I64, false);
+    lib.tcg_op3(tcg, OP_LD_I64, (uintptr_t)vcpu, env_operand(tcg), (uintptr_t)(intptr_t)ENV_VCPU);
+    return vcpu;
 }
 
 static void store_constant(void *tcg, uint64_t value, int opcode, intptr_t offset)
@@ -94,21 +103,19 @@ uintptr_t *avmm_put_subtract(void *tcg, int64_t *place, void *if_negative)
  * Behind a DSB: leave the block here if this vCPU has broadcast a TLBI since the last one, to wait until the others have carried it
  * out. Every TLBI ends its block, so the next look at `owes` is behind it.
  */
-static void put_barrier(Vcpu *vcpu, uint64_t pc_next)
+static void put_barrier(void *tcg, uint64_t pc_next)
 {
-    void *tcg = vcpu->tcg, *go_on = lib.gen_new_label(tcg);
-    void *base = lib.tcg_temp_new(tcg, TYPE_I64, false), *owes = lib.tcg_temp_new(tcg, TYPE_I32, false);
-    put_constant(tcg, base, (uint64_t)(uintptr_t)&vcpu->owes);
-    lib.tcg_op3(tcg, OP_LD_I32, (uintptr_t)owes, (uintptr_t)base, 0);
+    void *go_on = lib.gen_new_label(tcg);
+    void *base = put_vcpu(tcg), *owes = lib.tcg_temp_new(tcg, TYPE_I32, false);
+    lib.tcg_op3(tcg, OP_LD_I32, (uintptr_t)owes, (uintptr_t)base, offsetof(Vcpu, owes));
     lib.tcg_brcondi_i32(tcg, COND_EQ, handle(tcg, owes), 0, go_on);
     lib.tcg_temp_free(tcg, owes);
     lib.tcg_temp_free(tcg, base);
     store_constant(tcg, pc_next, OP_ST_I64, ENV_PC);
     void *one = lib.tcg_temp_new(tcg, TYPE_I64, false);
-    base = lib.tcg_temp_new(tcg, TYPE_I64, false);
-    put_constant(tcg, base, (uint64_t)(uintptr_t)&vcpu->at_barrier);
+    base = put_vcpu(tcg);
     put_constant(tcg, one, 1);
-    lib.tcg_op3(tcg, OP_ST32_I64, (uintptr_t)one, (uintptr_t)base, 0);
+    lib.tcg_op3(tcg, OP_ST32_I64, (uintptr_t)one, (uintptr_t)base, offsetof(Vcpu, at_barrier));
     lib.tcg_temp_free(tcg, one);
     lib.tcg_temp_free(tcg, base);
     lib.tcg_exit_tb(tcg, NULL, 0);
@@ -120,7 +127,7 @@ static void after_instruction_in_parallel(Vcpu *vcpu, DisasContext *context)
 {
     uint32_t word = FIELD(uint32_t, context, CONTEXT_INSN);
     if ((word & 0xfffff0ff) == DSB) {
-        put_barrier(vcpu, context->pc_next);
+        put_barrier(vcpu->tcg, context->pc_next);
     } else if (word == WFE || word == YIELD) {
         context->is_jmp = word == WFE ? DISAS_WFE : DISAS_YIELD; /* the library thinks that there is nothing to do */
     }
@@ -143,6 +150,7 @@ static void translate_instructions(const TranslatorOps *ops, DisasContext *conte
         }
         avmm_before_instruction(vcpu, events, context->pc_next);
         ops->translate_insn(context, cpu);
+        vcpu->block.words[context->num_insns - 1] = FIELD(uint32_t, context, CONTEXT_INSN);
         avmm_after_instruction(vcpu, events, context->is_jmp);
         if (vcpu->machine->parallel && context->is_jmp == DISAS_NEXT && FIELD(uint32_t, vcpu->env, ENV_AARCH64)) {
             after_instruction_in_parallel(vcpu, context);
@@ -168,15 +176,19 @@ void avmm_translator_loop(const TranslatorOps *ops, DisasContext *context, void 
     context->max_insns = max_insns;
     context->singlestep_enabled = FIELD(int, cpu, CPU_SINGLESTEP) != 0;
     avmm_check_alignment(vcpu, context->pc_first);
+    if (vcpu->machine->parallel) {
+        atomic_store(&vcpu->translating_code, true); /* before any of it is read: pairs with may_have_code() */
+    }
+    avmm_begin_translation(vcpu, tb);
+    if (avmm_take_over(vcpu, tb)) {
+        return;
+    }
     vcpu->translating = context;
     uint32_t cflags = FIELD(uint32_t, tb, TB_CFLAGS);
     bool alone = (cflags & CF_LAST_IO) != 0;
-    if (vcpu->machine->parallel) {
-        atomic_store(&vcpu->translating_code, true); /* before any of it is read: pairs with may_have_code() */
-        if (!alone && !(vcpu->machine->without & LEAVE_ATOMICS)) {
-            FIELD(uint32_t, tb, TB_CFLAGS) = cflags | CF_PARALLEL;
-            FIELD(uint32_t, tcg, TCG_TB_CFLAGS) |= CF_PARALLEL;
-        }
+    if (vcpu->machine->parallel && !alone && !(vcpu->machine->without & LEAVE_ATOMICS)) {
+        FIELD(uint32_t, tb, TB_CFLAGS) = cflags | CF_PARALLEL;
+        FIELD(uint32_t, tcg, TCG_TB_CFLAGS) |= CF_PARALLEL;
     }
     ops->init_disas_context(context, cpu);
 

@@ -81,7 +81,7 @@ static int open_instance(Vcpu *vcpu)
     avmm_define_cache_operations(vcpu);
     avmm_define_cpacr(vcpu);
     avmm_begin_events(vcpu);
-    if (avmm_begin_lookup(vcpu) < 0) {
+    if (avmm_begin_lookup(vcpu) < 0 || avmm_begin_translations(vcpu) < 0) {
         PyErr_NoMemory();
         return -1;
     }
@@ -100,6 +100,7 @@ static void close_vcpu(Vcpu *vcpu)
             FIELD(void *, vcpu->cpu, ARM_PRE_EL_CHANGE_HOOKS) = vcpu->library_hooks[0];
             FIELD(void *, vcpu->cpu, ARM_EL_CHANGE_HOOKS) = vcpu->library_hooks[1];
         }
+        avmm_clear_translations(vcpu);
         lib.uc_close(vcpu->uc);
         vcpu->uc = vcpu->cpu = vcpu->env = NULL;
     }
@@ -116,6 +117,7 @@ static void close_vcpu(Vcpu *vcpu)
     }
     vcpu->view_count = 0;
     avmm_end_lookup(vcpu);
+    avmm_end_translations(vcpu);
     avmm_free_registers(vcpu);
     if (vcpu->call != NULL) {
         vcpu->call->vcpu = NULL;
@@ -352,6 +354,8 @@ static PyMemberDef members[] = {
     {"external_aborts", T_ULONGLONG, offsetof(Vcpu, external_aborts), READONLY, NULL},
     {"untranslatable", T_ULONGLONG, offsetof(Vcpu, untranslatable), READONLY, NULL},
     {"alone_instructions", T_ULONGLONG, offsetof(Vcpu, alone_instructions), READONLY, NULL},
+    {"translated", T_ULONGLONG, offsetof(Vcpu, translated), READONLY, NULL},
+    {"taken_over", T_ULONGLONG, offsetof(Vcpu, taken_over), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
