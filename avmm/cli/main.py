@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 
 import avmm
-from avmm.cli import doctor, fetch, logs, plugin_commands, plugins, replay, run
+from avmm.cli import logs
 from avmm.cli.exit_codes import ExitCode
 from avmm.errors import AvmmError
+
+COMMANDS = {
+    "run": "run a machine with its console on this terminal",
+    "fetch": "bring a guest from its distributor's archive",
+    "plugins": "list the installed plugins",
+    "doctor": "check whether machines can run here",
+    "replay": "compare recorded transcripts with a machine of ours",
+}
+"""What each does: a module of that name beside this one, imported when it is wanted."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -18,7 +29,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     _hold_standard_descriptors()
     argv = sys.argv[1:] if argv is None else argv
     try:
-        arguments = parser(argv).parse_args(argv)
+        gc.disable()  # what a command imports is no garbage, and looking for some takes a tenth of that time
+        try:
+            arguments = parser(argv).parse_args(argv)
+        finally:
+            gc.enable()
         logs.configure(arguments.log_level)
         command: Callable[[argparse.Namespace], int] = arguments.command
         return command(arguments)
@@ -48,18 +63,18 @@ def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     def add(name: str, text: str, description: str | None) -> argparse.ArgumentParser:
         return commands.add_parser(name, parents=[common], help=text, description=description)
 
-    for name, module, text in (
-        ("run", run, "run a machine with its console on this terminal"),
-        ("fetch", fetch, "bring a guest from its distributor's archive"),
-        ("plugins", plugins, "list the installed plugins"),
-        ("doctor", doctor, "check whether machines can run here"),
-        ("replay", replay, "compare recorded transcripts with a machine of ours"),
-    ):
+    wanted = next(iter(argv), None)
+    for name, text in COMMANDS.items():
+        if name != wanted:
+            add(name, text, None)
+            continue
+        module = import_module(f"avmm.cli.{name}")
         command = add(name, text, module.__doc__)
         module.add_arguments(command)
         command.set_defaults(command=module.command)
-    wanted = next(iter(argv), None)
-    if wanted not in commands.choices:  # else there is nothing to load for it
+    if wanted not in COMMANDS:
+        from avmm.cli import plugin_commands
+
         plugin_commands.add_commands(add, frozenset(commands.choices), wanted)
     return top
 

@@ -63,6 +63,7 @@ class Session:
         except ConfigError as error:
             raise self._config.located(error) from None
         finally:
+            gc.enable()
             self._output.close()
             for number in (*_SIGNALS, signal.SIGCONT):
                 loop.remove_signal_handler(number)
@@ -73,10 +74,12 @@ class Session:
 
     async def _run_vm(self, terminal: RawTerminal) -> tuple[int, str]:
         """What to exit with, and what to say behind the guest's last word."""
+        gc.disable()  # what a machine is made of is no garbage
         async with Vm(self._config, console=self._output.write) as vm:
             for notice in vm.notices:
                 self._say(f"avmm: {notice}\n")
             gc.freeze()  # what there is now lasts as long as the machine: not to be searched for garbage, nor at the end
+            gc.enable()
             started_ns = vm.clock.now_ns()
             vm.console.watch(self._panic)
             await vm.start()

@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
-import platform
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -29,6 +28,8 @@ LIBRARY = "lib/libunicorn.so.2"
 
 def installed_version() -> str:
     """The version of the unicorn distribution; EngineError when there is none."""
+    import importlib.metadata  # only to say what is wrong
+
     try:
         return importlib.metadata.version("unicorn")
     except importlib.metadata.PackageNotFoundError:
@@ -48,10 +49,12 @@ def library_path() -> Path:
 
 def check_host() -> None:
     """EngineError unless this is CPython on x86-64 Linux with glibc, the one layout of the library known here."""
-    here = f"{sys.implementation.name} on {sys.platform} {platform.machine()}"
-    if sys.platform != "linux" or platform.machine() != "x86_64" or sys.implementation.name != "cpython":
+    if sys.platform != "linux" or os.uname().machine != "x86_64" or sys.implementation.name != "cpython":
+        import platform  # only to say what is wrong
+
+        here = f"{sys.implementation.name} on {sys.platform} {platform.machine()}"
         raise EngineError(f"unicorn engine: needs CPython on x86-64 Linux, this is {here}")
-    if platform.libc_ver()[0] != "glibc":
+    if "CS_GNU_LIBC_VERSION" not in os.confstr_names or not (os.confstr("CS_GNU_LIBC_VERSION") or "").startswith("glibc"):
         raise EngineError("unicorn engine: needs a Linux with glibc")
 
 
@@ -66,10 +69,10 @@ def _native() -> ModuleType:
 def load() -> None:
     """Load the library; EngineError with one line that names the version when it cannot be used. Cheap when repeated."""
     check_host()
-    version = installed_version()
+    path = library_path()
     native = _native()
     native.configure(ExternalAbort, Undefined, EngineError, KICKED, HALTED, YIELDED, BUDGET_EXHAUSTED, Debug, Fault)
     try:
-        native.load(str(library_path()), VERSION_NUMBER)
+        native.load(str(path), VERSION_NUMBER)
     except RuntimeError as error:
-        raise EngineError(f"unicorn engine: needs unicorn {VERSION}, cannot use {version}: {error}") from None
+        raise EngineError(f"unicorn engine: needs unicorn {VERSION}, cannot use {installed_version()}: {error}") from None

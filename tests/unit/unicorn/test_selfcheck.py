@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
+import os
 import platform
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -65,6 +68,7 @@ def test_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_unicorn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     monkeypatch.setattr(importlib.metadata, "version", missing)
     assert refusal() == "unicorn engine: unicorn is not installed: pip install unicorn==2.1.4"
 
@@ -82,12 +86,13 @@ def test_a_wheel_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_another_host(monkeypatch: pytest.MonkeyPatch, system: str, machine: str) -> None:
     monkeypatch.setattr(sys, "platform", system)
     monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(machine=machine))
     assert refusal() == f"unicorn engine: needs CPython on x86-64 Linux, this is cpython on {system} {machine}"
 
 
-@pytest.mark.parametrize("libc", [("", ""), ("musl", "1.2")])
-def test_another_libc(monkeypatch: pytest.MonkeyPatch, libc: tuple[str, str]) -> None:
-    monkeypatch.setattr(platform, "libc_ver", lambda: libc)
+@pytest.mark.parametrize("libc", [None, "", "musl 1.2"])
+def test_another_libc(monkeypatch: pytest.MonkeyPatch, libc: str | None) -> None:
+    monkeypatch.setattr(os, "confstr", lambda _: libc)
     assert refusal() == "unicorn engine: needs a Linux with glibc"
 
 
@@ -107,6 +112,7 @@ import sys
 from avmm.plugin import EngineError
 from avmm_unicorn import library
 from pathlib import Path
+from types import SimpleNamespace
 library.library_path = lambda: Path(sys.argv[1])
 try:
     library.load()
