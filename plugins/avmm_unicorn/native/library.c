@@ -1,23 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Loading. The library is loaded from a private in-memory copy of the file, so that the functions replaced in it stay
- * replaced for this extension alone: another user of unicorn in this process keeps the library as it was shipped.
+ * Loading. The library is a private copy, so that the functions replaced in it stay replaced for this extension alone: another
+ * user of unicorn in this process keeps the library as it was shipped.
  */
 #define _GNU_SOURCE
 #include "library.h"
 
 #include "native.h"
+#include "private_copy.h"
 
 #include <dlfcn.h>
 #include <elf.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <link.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/sendfile.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 Library lib;
@@ -28,29 +26,6 @@ static const char *fail(const char *what, const char *detail)
 {
     snprintf(message, sizeof message, "%s: %s", what, detail);
     return message;
-}
-
-/* A file descriptor of an anonymous copy of `path`, or -1 with errno. */
-static int copy_of(const char *path)
-{
-    struct stat status;
-    int in = open(path, O_RDONLY | O_CLOEXEC), out = -1;
-    if (in >= 0 && fstat(in, &status) == 0) {
-        out = memfd_create("libunicorn", MFD_CLOEXEC);
-    }
-    for (off_t left = out < 0 ? 0 : status.st_size; left > 0;) {
-        ssize_t sent = sendfile(out, in, NULL, (size_t)left);
-        if (sent <= 0) {
-            close(out);
-            out = -1;
-            break;
-        }
-        left -= sent;
-    }
-    if (in >= 0) {
-        close(in);
-    }
-    return out;
 }
 
 /* What the dynamic section of the library says about its relocations. */
@@ -84,45 +59,68 @@ static bool read_relocations(void *handle, Relocations *relocations)
 }
 
 #define MAX_REPLACEMENTS 64
+#define FILTER_SIZE 4096
 
-/* The index of the replacement for `name`, or -1. */
-static int replacement_of(const Replacement *replacements, const char *name)
+static const Replacement *const replacements[] = {avmm_replacements, avmm_atomics};
+#define GROUPS ((int)(sizeof replacements / sizeof *replacements))
+
+/* A small number from a name, by which most names are told apart from those looked for. */
+static unsigned fingerprint(const char *name)
 {
-    for (int i = 0; replacements[i].name != NULL; i++) {
-        if (strcmp(replacements[i].name, name) == 0) {
-            return i;
+    unsigned sum = 0;
+    for (; *name != 0; name++) {
+        sum = sum * 31 + (unsigned char)*name;
+    }
+    return sum % FILTER_SIZE;
+}
+
+/* The replacement for `name`, with a mark that it was found; NULL when there is none. */
+static const Replacement *replacement_of(const char *name, bool found[][MAX_REPLACEMENTS])
+{
+    for (int group = 0; group < GROUPS; group++) {
+        for (int i = 0; replacements[group][i].name != NULL; i++) {
+            if (strcmp(replacements[group][i].name, name) == 0) {
+                found[group][i] = true;
+                return &replacements[group][i];
+            }
         }
     }
-    return -1;
+    return NULL;
 }
 
 /* Point every slot of every replaced function to what replaces it: calls, tables of helpers, and functions of libc. */
-static const char *replace_functions(const Relocations *relocations, const Replacement *replacements)
+static const char *replace_functions(const Relocations *relocations)
 {
-    bool patched[MAX_REPLACEMENTS] = {false};
+    bool found[GROUPS][MAX_REPLACEMENTS] = {{false}}, wanted[FILTER_SIZE] = {false};
+    for (int group = 0; group < GROUPS; group++) {
+        for (int i = 0; replacements[group][i].name != NULL; i++) {
+            wanted[fingerprint(replacements[group][i].name)] = true;
+        }
+    }
     for (int table = 0; table < 2; table++) {
         for (size_t i = 0; i < relocations->counts[table]; i++) {
             const ElfW(Rela) *rela = &relocations->tables[table][i];
             if (ELF64_R_SYM(rela->r_info) == 0) {
                 continue;
             }
-            const ElfW(Sym) *symbol = &relocations->symbols[ELF64_R_SYM(rela->r_info)];
-            int index = replacement_of(replacements, relocations->names + symbol->st_name);
-            if (index < 0) {
+            const char *name = relocations->names + relocations->symbols[ELF64_R_SYM(rela->r_info)].st_name;
+            const Replacement *replacement = wanted[fingerprint(name)] ? replacement_of(name, found) : NULL;
+            if (replacement == NULL) {
                 continue;
             }
             /* The slot may be in the part that is read-only after relocation. */
             uintptr_t slot = relocations->base + rela->r_offset;
             if (mprotect((void *)(slot & ~(uintptr_t)4095), 4096, PROT_READ | PROT_WRITE) != 0) {
-                return fail(replacements[index].name, strerror(errno));
+                return fail(replacement->name, strerror(errno));
             }
-            *(void **)slot = replacements[index].function;
-            patched[index] = true;
+            *(void **)slot = replacement->function;
         }
     }
-    for (int i = 0; replacements[i].name != NULL; i++) {
-        if (!patched[i]) {
-            return fail("no such function in the library", replacements[i].name);
+    for (int group = 0; group < GROUPS; group++) {
+        for (int i = 0; replacements[group][i].name != NULL; i++) {
+            if (!found[group][i]) {
+                return fail("no such function in the library", replacements[group][i].name);
+            }
         }
     }
     return NULL;
@@ -130,16 +128,10 @@ static const char *replace_functions(const Relocations *relocations, const Repla
 
 const char *avmm_load_library(const char *path)
 {
-    char copy[64];
-    int fd = copy_of(path);
-    if (fd < 0) {
-        return fail(path, strerror(errno));
-    }
-    snprintf(copy, sizeof copy, "/proc/self/fd/%d", fd);
-    void *handle = dlopen(copy, RTLD_LAZY | RTLD_LOCAL);
-    close(fd);
+    const char *why = NULL;
+    void *handle = avmm_open_private_copy(path, &why);
     if (handle == NULL) {
-        return fail(path, dlerror());
+        return fail(path, why);
     }
 #define RESOLVE_SYMBOL(field, name, result, arguments)                                                                   \
     if ((*(void **)&lib.field = dlsym(handle, name)) == NULL) {                                                          \
@@ -150,8 +142,7 @@ const char *avmm_load_library(const char *path)
     if (!read_relocations(handle, &relocations)) {
         return fail("no relocations in the library", "cannot replace its functions");
     }
-    const char *error = replace_functions(&relocations, avmm_replacements);
-    return error != NULL ? error : replace_functions(&relocations, avmm_atomics);
+    return replace_functions(&relocations);
 }
 
 bool avmm_readable(const void *address, size_t size)
