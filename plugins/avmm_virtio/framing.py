@@ -61,9 +61,19 @@ class FrameReader:
         self._start += sum(map(len, frames)) + _LENGTH.size * len(frames)
 
 
-def framed(frames: Sequence[bytes]) -> bytes:
-    """`frames` as they go to a peer."""
+def frame_parts(frames: Sequence[bytes]) -> list[bytes]:
+    """`frames` as they go to a peer: length, frame, length, frame."""
     parts: list[bytes] = []
     for frame in frames:
         parts += (_LENGTH.pack(len(frame)), frame)
-    return b"".join(parts)
+    return parts
+
+
+def framed_size(frame: bytes) -> int:
+    """How many bytes of a stream `frame` takes."""
+    return _LENGTH.size + len(frame)
+
+
+def framed(frames: Sequence[bytes]) -> bytes:
+    """The same in one piece."""
+    return b"".join(frame_parts(frames))

@@ -51,7 +51,7 @@ _LINK = Figure("net_link_up", FigureKind.GAUGE, "1 while a network device's link
 class VirtioNet(VirtioModel):
     """A network card. Frames that the guest has no buffer for stay with the backend; those it has no room for, with the guest.
 
-    Owner: the device lock for what the driver sees, the event loop for everything towards the backend.
+    Owner: the device lock for what the driver sees; the event loop for everything towards the backend, but what is sent at once.
     """
 
     device_id = 1
@@ -67,7 +67,8 @@ class VirtioNet(VirtioModel):
         self._buffers: deque[Chain] = deque()
         """Chains taken off the receive queue and not used yet."""
         self._unsent: Sequence[bytes] = ()
-        """Frames taken from the guest that the backend has no room for yet: one batch at most."""
+        """Frames taken from the guest that the backend has not taken yet: one batch at most. While there are any they are the
+        event loop's, and so is what comes behind them."""
         self._wakeup = Wakeup()
         self.frames_out = self.frames_in = self.bytes_out = self.bytes_in = 0
         self.no_driver = self.invalid = self.too_big = self.waits = 0
@@ -89,6 +90,8 @@ class VirtioNet(VirtioModel):
     def notify(self, queue: Virtqueue) -> None:
         if queue.index == CONTROL:
             self._serve_control(queue)
+        elif queue.index == TRANSMIT and self._netdev.sends_at_once and not self._unsent and not self._paused:
+            self._send_at_once(queue)
         elif queue.index == TRANSMIT or self._starved:
             self._wakeup.set()
 
@@ -101,6 +104,17 @@ class VirtioNet(VirtioModel):
         self._announce = False
         self._set_config()
         self._wakeup.set()  # frames that wait for a buffer wait for nothing now
+
+    def _send_at_once(self, queue: Virtqueue) -> None:
+        """One batch from where the driver notifies. While frames taken earlier are unsent, the order is the event loop's."""
+        frames = self._take_batch(queue)
+        if not frames:
+            return
+        taken = self._netdev.send_at_once(frames) if self._link else len(frames)
+        self._count_sent(frames[:taken])
+        self._unsent = frames[taken:]
+        if self._unsent:
+            self._wakeup.set()
 
     def _serve_control(self, queue: Virtqueue) -> None:
         """The control virtqueue (5.1.6.5): class, command, data, and one byte for the answer."""
@@ -133,7 +147,8 @@ class VirtioNet(VirtioModel):
                 self._transmit()
 
     async def quiesce(self) -> None:
-        self._paused = True
+        with self.device.lock:
+            self._paused = True
 
     async def resume(self) -> None:
         self._paused = False
@@ -163,19 +178,23 @@ class VirtioNet(VirtioModel):
 
     def _transmit(self) -> None:
         """One batch from the guest to the backend."""
-        left = bool(self._unsent)
-        if not left:
-            with self.device.lock:
+        with self.device.lock:
+            left = bool(self._unsent)
+            if not left:
                 self._unsent = self._take_batch(self.device.queues[TRANSMIT])
-        frames = self._unsent
+            frames = self._unsent
         if not frames:
             return
         taken = self._netdev.send(frames) if self._link else len(frames)
-        self.frames_out += taken
-        self.bytes_out += sum(map(len, frames[:taken]))
-        self._unsent = frames[taken:]
+        with self.device.lock:
+            self._count_sent(frames[:taken])
+            self._unsent = frames[taken:]
         if left and not self._unsent:
             self._wakeup.set()  # for those that came behind them
+
+    def _count_sent(self, frames: Sequence[bytes]) -> None:
+        self.frames_out += len(frames)
+        self.bytes_out += sum(map(len, frames))
 
     def _take_batch(self, queue: Virtqueue) -> list[bytes]:
         frames: list[bytes] = []

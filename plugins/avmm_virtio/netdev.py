@@ -33,10 +33,12 @@ class Receiver(Protocol):
 
 
 class Netdev(ABC):
-    """A backend of one network device. Every call on the event loop's thread; none but `run` waits."""
+    """A backend of one network device. Every call but `send_at_once` on the event loop's thread; none but `run` waits."""
 
     mtu: int | None = None
     """The MTU that suits this backend, 68 to 65535 bytes; None for the guest's own choice."""
+    sends_at_once: bool = False
+    """It has `send_at_once`."""
 
     def __init__(self) -> None:
         self._receiver: Receiver = _NOBODY
@@ -56,6 +58,13 @@ class Netdev(ABC):
         When they are fewer, `Receiver.writable` is called once it pays to try again. While the carrier is down frames are taken
         and dropped, as an interface without a cable does.
         """
+
+    def send_at_once(self, frames: Sequence[bytes]) -> int:
+        """As `send`, on whatever thread the driver notifies: what cannot be sent here and now is left, and comes with `send`.
+
+        Never at the same time as `send`. The device lock is held.
+        """
+        return 0
 
     def resume(self) -> None:
         """The receiver has room again, having refused frames."""

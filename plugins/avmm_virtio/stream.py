@@ -8,6 +8,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 
 from avmm.plugin import get_logger
+from avmm_virtio.frame_sender import FrameSender
 from avmm_virtio.framing import FrameReader, FramingError, framed
 from avmm_virtio.netdev import Netdev
 from avmm_virtio.peer import Peer, Sleep, accept, keep_connected
@@ -26,9 +27,12 @@ class Connection(Peer, asyncio.BufferedProtocol):
         self._reader = FrameReader()
 
     def made(self) -> None:
+        assert self._transport is not None
+        self._sender = FrameSender(self._transport)
         self._netdev.connected(self)
 
     def gone(self) -> None:
+        self._sender.close()
         self._netdev.disconnected(self)
 
     def drained(self) -> None:
@@ -57,11 +61,18 @@ class Connection(Peer, asyncio.BufferedProtocol):
 
     def send(self, frames: Sequence[bytes]) -> None:
         """Frames for the peer."""
+        self._sender.flush()
         self.write(framed(frames))
+
+    def send_at_once(self, frames: Sequence[bytes]) -> int:
+        """Those frames that the socket takes now; how many. Any thread."""
+        return self._sender.send(frames)
 
 
 class StreamNetdev(Netdev):
     """A backend with one peer at a time on a stream socket."""
+
+    sends_at_once = True
 
     def __init__(self, name: str) -> None:
         """`name` is what the log calls it."""
@@ -87,6 +98,10 @@ class StreamNetdev(Netdev):
             return 0
         connection.send(frames)
         return len(frames)
+
+    def send_at_once(self, frames: Sequence[bytes]) -> int:
+        connection = self._connection
+        return 0 if connection is None else connection.send_at_once(frames)
 
     def resume(self) -> None:
         if self._connection is not None:

@@ -735,6 +735,27 @@ MUTANTS = [
         ("tests/unit/virtio/nbd/test_misbehaving.py",),
     ),
     Mutant(
+        "a frame overtakes those that wait",
+        VIRTIO + "net.py",
+        "self._netdev.sends_at_once and not self._unsent and",
+        "self._netdev.sends_at_once and",
+        ("tests/unit/virtio/net/test_net.py",),
+    ),
+    Mutant(
+        "a frame is sent into the middle of another",
+        VIRTIO + "frame_sender.py",
+        "self._fd < 0 or self._tail or",
+        "self._fd < 0 or",
+        ("tests/unit/virtio/net/test_stream.py",),
+    ),
+    Mutant(
+        "a frame overtakes what the transport holds",
+        VIRTIO + "frame_sender.py",
+        " or self._transport.get_write_buffer_size():",
+        ":",
+        ("tests/unit/virtio/net/test_stream.py",),
+    ),
+    Mutant(
         "images are not locked",
         DISK + "lock.py",
         "                raise ImageInUse",

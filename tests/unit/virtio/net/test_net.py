@@ -80,9 +80,16 @@ class NetBench(ModernBench):
     """A card with one queue at a time."""
 
     def __init__(
-        self, queue: int, features: int = F_VERSION_1, *, mtu: int | None = None, link: bool = True, size: int = 8
+        self,
+        queue: int,
+        features: int = F_VERSION_1,
+        *,
+        mtu: int | None = None,
+        link: bool = True,
+        size: int = 8,
+        backend: Backend | None = None,
     ) -> None:
-        self.backend = Backend()
+        self.backend = backend or Backend()
         self.card = VirtioNet(self.backend, MAC, mtu=mtu, link=link)
         super().__init__(self.card, size)
         self.queue = queue
@@ -213,6 +220,61 @@ class TestTransmit:
             await bench.device.quiesce()
             bench.transmit(FRAME)
             await settle()
+            assert (bench.backend.sent, bench.driver.used()) == ([], [])
+            await bench.device.resume()
+            await settle()
+            assert bench.backend.sent == [FRAME]
+
+
+class Quick(Backend):
+    """Takes frames where the driver notifies, too, as long as `now` lasts."""
+
+    sends_at_once = True
+    now = 1 << 30
+
+    def send_at_once(self, frames: Sequence[bytes]) -> int:
+        taken = min(self.now, len(frames))
+        self.sent += frames[:taken]
+        self.now -= taken
+        return taken
+
+
+class TestTransmitAtOnce:
+    """A backend that need not wait for the event loop's turn."""
+
+    async def test_frames_have_gone_when_the_notification_is_over(self) -> None:
+        bench = NetBench(TRANSMIT, backend=Quick())
+        async with running(bench):
+            bench.transmit(FRAME, b"x" * 14)
+            assert bench.backend.sent == [FRAME, b"x" * 14]
+            assert bench.driver.used() == [(0, 0), (1, 0)]
+            assert (bench.card.frames_out, bench.card.bytes_out, bench.irq) == (2, 78, True)
+
+    async def test_what_is_refused_keeps_its_place_before_what_comes_later(self) -> None:
+        backend = Quick()
+        backend.now = 1
+        bench = NetBench(TRANSMIT, backend=backend)
+        async with running(bench):
+            bench.transmit(b"1" * 14, b"2" * 14)
+            backend.now = 9
+            bench.transmit(b"3" * 14)
+            assert [frame[:1] for frame in backend.sent] == [b"1"], "a frame overtook another"
+            await settle()
+            assert [frame[:1] for frame in backend.sent] == [b"1", b"2", b"3"]
+            bench.transmit(b"4" * 14)
+            assert ([frame[:1] for frame in backend.sent][3:], bench.card.frames_out) == ([b"4"], 4)
+
+    async def test_a_pulled_cable_loses_frames(self) -> None:
+        bench = NetBench(TRANSMIT, link=False, backend=Quick())
+        async with running(bench):
+            bench.transmit(FRAME)
+            assert (bench.backend.sent, len(bench.driver.used())) == ([], 1)
+
+    async def test_nothing_goes_while_the_machine_is_paused(self) -> None:
+        bench = NetBench(TRANSMIT, backend=Quick())
+        async with running(bench):
+            await bench.device.quiesce()
+            bench.transmit(FRAME)
             assert (bench.backend.sent, bench.driver.used()) == ([], [])
             await bench.device.resume()
             await settle()

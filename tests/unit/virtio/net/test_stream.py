@@ -97,6 +97,45 @@ async def test_a_slow_peer_gets_no_more_than_a_bounded_amount_and_the_rest_when_
         assert server.send([frame]) == 1
 
 
+async def test_frames_are_sent_without_the_event_loop_s_turn(tmp_path: Path) -> None:
+    async with served(tmp_path / "s") as (server, _, peer):
+        assert await asyncio.to_thread(server.send_at_once, [FRAME, b"x" * 14]) == 2
+        assert peer.recv(1000) == framed([FRAME, b"x" * 14])
+
+
+async def test_what_the_socket_takes_half_of_is_followed_by_its_other_half(tmp_path: Path) -> None:
+    async with served(tmp_path / "s") as (server, _, peer):
+        numbered = [bytes([number]) * 60_001 for number in range(100)]
+        taken = server.send_at_once(numbered)
+        assert 0 < taken < len(numbered)
+        data = peer.recv(1 << 20)  # there is room now, and the event loop has had no turn
+        assert server.send_at_once(numbered[taken:]) == 0, "a frame in the middle of another"
+        taken += server.send(numbered[taken:])
+        data += peer.recv(1 << 20)
+        assert server.send_at_once([FRAME]) == 0, "older frames wait in the transport"
+        expected = framed(numbered[:taken])
+        assert data + await receive(peer, len(expected) - len(data)) == expected
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert server.send_at_once([FRAME]) == 1
+        assert await receive(peer, 64) == framed([FRAME])
+
+
+async def test_the_other_half_comes_by_itself(tmp_path: Path) -> None:
+    async with served(tmp_path / "s") as (server, _, peer):
+        numbered = [bytes([number]) * 60_001 for number in range(100)]
+        expected = framed(numbered[: server.send_at_once(numbered)])
+        assert await receive(peer, len(expected)) == expected
+
+
+async def test_hanging_up_closes_the_way_of_what_is_sent_at_once_too(tmp_path: Path) -> None:
+    async with served(tmp_path / "s") as (server, recorder, peer):
+        server.hang_up()
+        assert await asyncio.get_running_loop().sock_recv(peer, 1) == b""
+        await recorder.until(lambda: recorder.carriers == [True, False])
+        assert server.send_at_once([FRAME]) == 0
+
+
 async def test_a_second_peer_is_turned_away_and_the_first_stays(tmp_path: Path) -> None:
     async with served(tmp_path / "s") as (server, recorder, peer):
         reader, writer = await asyncio.open_unix_connection(str(tmp_path / "s"))
