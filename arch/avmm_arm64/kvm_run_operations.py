@@ -15,7 +15,13 @@ class RunOperations(Operations):
     def __init__(self, engine: EngineFactory) -> None:
         super().__init__(engine)
         self._finished: dict[int, Answer] = {}
-        """Answers of runs that were over before the guest was entered, by vCPU index, until they are joined."""
+        """Answers of runs that are over, by vCPU index, until they are joined, or another run begins."""
+
+    def settle(self) -> None:
+        """Take down the runs that have ended meanwhile: whoever comes next finds their vCPUs as they left them."""
+        for handle in self.machine.handles:
+            if self.vm.run_over(handle.vcpu):
+                self._finished[handle.vcpu.index] = _run_answer(handle, self.machine.end_run(handle))
 
     @operation("vcpu", "timeout_ms", "immediate_exit", "preset_exit_reason", "block_signal", ioctl=False)
     async def op_run(self, arguments: Arguments) -> Answer:
@@ -33,6 +39,7 @@ class RunOperations(Operations):
         if "preset_exit_reason" in arguments:
             handle.run.exit_reason = arguments.integer("preset_exit_reason")
         handle.signals.thread_blocks(arguments.flag("block_signal"))
+        self._finished.pop(handle.vcpu.index, None)
         try:
             if not self.machine.begin_run(handle):
                 self._finished[handle.vcpu.index] = _run_answer(handle, None)
@@ -49,7 +56,7 @@ class RunOperations(Operations):
         if vcpu.index in self._finished:
             return self._finished.pop(vcpu.index)
         if not self.vm.in_run(vcpu):
-            raise NotApplicable(f"join: vcpu {vcpu.index} is in no run")
+            raise NotApplicable(f"join: vcpu {vcpu.index} is in no run, and none waits to be joined")
         if await self.vm.wait(lambda: self.vm.run_over(vcpu), timeout_ns):
             return _run_answer(handle, self.machine.end_run(handle))
         return {"blocked": True, "thread_state": self._thread_state(handle)}

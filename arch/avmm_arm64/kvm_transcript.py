@@ -22,6 +22,7 @@ class KvmTranscript(VmOperations, VcpuOperations, RunOperations):
         signature = OPERATIONS[operation]
         checked = Arguments(operation, arguments, signature.arguments)
         method = cast(Callable[[Arguments], Coroutine[object, object, Answer]], getattr(self, signature.method))
+        self.settle()
         try:
             if signature.ioctl:
                 self.machine.check_alive()

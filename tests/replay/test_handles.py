@@ -93,6 +93,25 @@ class TestTurns:
         await do("join", vcpu=0)
         assert await do("join_attr") == {"ret": 0, "value": 27}
 
+    async def test_a_run_that_is_over_holds_nobody_up(self, do: Do) -> None:
+        await make(do, "mmio")
+        await do("run_async", vcpu=0)
+        await do("sleep", ms=1)
+        assert await do("thread_state", vcpu=0) == {"ret": 0, "thread_state": "S"}
+        assert await do("get_pc", vcpu=0) == {"ret": 0, "pc_at": "mmio+8"}
+        await do("set_pc", vcpu=0, program="mmio")
+        assert await do("join", vcpu=0) == stored(0, 1)
+        assert await do("run", vcpu=0, immediate_exit=1) == failed("EINTR", "MMIO")
+        assert await do("get_pc", vcpu=0) == {"ret": 0, "pc_at": "mmio+4"}, "behind the one it was moved to"
+        with pytest.raises(NotApplicable, match="none waits to be joined"):
+            await do("join", vcpu=0)
+
+    async def test_another_run_can_begin_before_it_is_joined(self, do: Do) -> None:
+        await make(do, "mmio")
+        await do("run_async", vcpu=0)
+        await do("sleep", ms=1)
+        assert await do("run", vcpu=0) == stored(0, 2)
+
     async def test_attributes_of_the_vm_need_no_vcpu(self, do: Do) -> None:
         await make(do, "spin")
         await do("run_async", vcpu=0)
