@@ -16,6 +16,7 @@ STAY, STAYS = RULES + "test_stay.py", CORE + "test_stay.py"
 ARM64 = "arch/avmm_arm64/"
 BEHAVIOUR, HANDLES = "tests/replay/test_behaviour.py", "tests/replay/test_handles.py"
 QUEUE, VM_AND_GIC = "tests/replay/test_gic_queue.py", "tests/replay/test_vm_and_gic.py"
+MODEL, ATTRIBUTES, PMU_ATTRIBUTES = "tests/replay/test_model.py", RULES + "test_attributes.py", ARM64 + "pmu_attributes.py"
 MEASURED, ROM = CORE + "test_measured.py", CORE + "test_rom.py"
 FLASHED, FW_CFGS = "tests/unit/firmware/test_flash.py", "tests/unit/firmware/test_fw_cfg.py"
 
@@ -785,6 +786,64 @@ MUTANTS = [
         (ARM + "test_arch.py",),
     ),
     Mutant("a halt in a trap is no halt", ENTRY, "                exit_ = HALTED\n", "                pass\n", (SLEEP,)),
+    # Device attributes.
+    Mutant(
+        "a PMU's second interrupt is compared with the others' first",
+        PMU_ATTRIBUTES,
+        "        if self.vcpus[vcpu].irq is not None:\n            raise OperationRefused(EBUSY",
+        "        if False:\n            raise OperationRefused(EBUSY",
+        (ATTRIBUTES,),
+    ),
+    Mutant(
+        "a shared interrupt goes with a private one",
+        PMU_ATTRIBUTES,
+        "else is_spi(other) and new != other",
+        "else new != other",
+        (ATTRIBUTES,),
+    ),
+    Mutant(
+        "a PMU starts before its interrupt controller",
+        PMU_ATTRIBUTES,
+        "            if not self._irqchip.initialized:\n",
+        "            if False:\n",
+        (ATTRIBUTES,),
+    ),
+    Mutant("a PMU starts twice", PMU_ATTRIBUTES, "        if state.created:\n", "        if False:\n", (ATTRIBUTES,)),
+    Mutant(
+        "timers are set for one vCPU alone",
+        ARM64 + "attributes.py",
+        "        for ppis in self.vcpus:\n",
+        "        for ppis in self.vcpus[:1]:\n",
+        (ATTRIBUTES,),
+    ),
+    Mutant(
+        "timers can be set behind the first run",
+        ARM64 + "attributes.py",
+        "        self.immutable = True\n",
+        "        pass\n",
+        (ATTRIBUTES,),
+    ),
+    Mutant(
+        "a timer's interrupt may have two owners",
+        ARM64 + "interrupt_claims.py",
+        "if self._owners.setdefault(key, who) != who:",
+        "if False:",
+        (ATTRIBUTES,),
+    ),
+    Mutant(
+        "a vCPU runs with its PMU not started",
+        PMU_ATTRIBUTES,
+        "        if not state.created:\n            raise OperationRefused(EINVAL",
+        "        if False:\n            raise OperationRefused(EINVAL",
+        ("tests/replay/test_order_of_errors.py",),
+    ),
+    Mutant(
+        "the PMU is looked at before the timers",
+        ARM64 + "kvm_machine.py",
+        "        self.attributes.timers.check(index)\n        self.attributes.pmu.check(index)\n",
+        "        self.attributes.pmu.check(index)\n        self.attributes.timers.check(index)\n",
+        (MODEL,),
+    ),
     # KVM's answers.
     Mutant(
         "a vCPU's affinity goes by its place",

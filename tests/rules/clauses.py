@@ -1,7 +1,8 @@
-"""The rules of requests and kicks, one line each.
+"""The rules of requests and kicks, and from 64 on of the vCPUs' device attributes, one line each.
 
-They are the kernel's, as of "KVM VCPU Requests" (Linux 4.13) and of the code it describes, put to our own words; a letter after
-the number marks what the document does not say and the code does. Each has at least one test here named after it: `test_r05_...`.
+They are the kernel's, as of "KVM VCPU Requests" and the vCPU device attributes (Linux 4.13) and of the code they describe, put to
+our own words; a letter after the number marks what the documents do not say and the code does. Each has at least one test here
+named after it: `test_r05_...`.
 """
 
 CLAUSES = {
@@ -71,4 +72,21 @@ CLAUSES = {
     "61": "only the receiving vCPU clears a request",
     "62": "others may when they are serialised with it",
     "63": "UNHALT may be cleared right after the block that made it",
+    "64": "the PMU's overflow interrupt is set to a number; what is none cannot be read",
+    "65": "EBUSY: it is set already",
+    "66": "ENXIO: it is read before it is set",
+    "67": "ENODEV: the vCPU has no PMUv3",
+    "68": "EINVAL: no interrupt number for a PMU, or no interrupt controller in the machine",
+    "69": "one private interrupt for all vCPUs, or a shared one each",
+    "70": "INIT takes nothing; ENODEV without PMU or before the controller is there, ENXIO without interrupt, EBUSY again",
+    "71": "with an interrupt controller, INIT comes behind its initialisation",
+    "72": "without one a PMU is allowed: its line is told to whoever runs the vCPU",
+    "73": "the timers' interrupts are attributes of their own group, one each",
+    "74": "EINVAL: no number of a private interrupt",
+    "75": "EBUSY: a vCPU has run, whichever is asked",
+    "76": "private interrupts are 16 to 31",
+    "77": "they are 27 for the virtual and 30 for the physical timer until they are set",
+    "78": "with one interrupt for both timers no vCPU runs",
+    "79": "setting one sets it for all vCPUs there are, over what was set before",
+    "80": "set behind the last vCPU's making and ahead of the first run, it is for all",
 }
