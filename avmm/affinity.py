@@ -21,6 +21,9 @@ LOOK_NS = 250_000_000
 LOOK_AT_SEVERAL_NS = 50_000_000
 """The same where several slots share it, who crowd it by themselves as soon as two of them are busy."""
 
+IDLE = 0.1
+"""The part of a core that threads use together at most while they count as idle: then a look every `LOOK_NS` is enough."""
+
 FREE_NS = 2_000_000_000
 """How long to leave the placement to the kernel after one core was not enough."""
 
@@ -57,6 +60,7 @@ class SharedCore:
         self._allowed = os.sched_getaffinity(0)
         self._times: dict[int, tuple[int, int]] = {}
         self._free_until_ns = 0
+        self._look_ns = 0
         self._sharing = False
         self._timer: TimerHandle | None = None
         self.moves = 0
@@ -74,10 +78,11 @@ class SharedCore:
             self._place(self._allowed)
 
     def _look(self) -> None:
-        now_ns = self._clock.now_ns()
-        look_ns = LOOK_NS if len(self._threads()) < 2 else LOOK_AT_SEVERAL_NS
-        self._timer = self._clock.call_at(now_ns + look_ns, self._look)
+        now_ns, look_ns = self._clock.now_ns(), self._look_ns
         ran_ns, waited_ns = self._since_the_last_look()
+        several_busy = len(self._threads()) > 1 and ran_ns >= look_ns * IDLE
+        self._look_ns = LOOK_AT_SEVERAL_NS if several_busy else LOOK_NS
+        self._timer = self._clock.call_at(now_ns + self._look_ns, self._look)
         if self._sharing and waited_ns > look_ns * CROWDED:
             self._sharing = False
             self.moves += 1

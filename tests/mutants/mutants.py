@@ -1386,6 +1386,7 @@ MUTANTS = [
         "elif False and ran_ns >",
         (AFFINITIES,),
     ),
+    Mutant("idle vCPUs are looked at as often as busy ones", AFFINITY, " and ran_ns >= look_ns * IDLE", "", (AFFINITIES,)),
     Mutant("a crowded core is tried again at once", AFFINITY, "elif now_ns >= self._free_until_ns:", "else:", (AFFINITIES,)),
     # The options of plugins.
     Mutant(

@@ -43,6 +43,18 @@ class Host:
         return all(len(self.cores[thread]) == 1 for thread in self.slots)
 
 
+def test_idle_threads_are_looked_at_less_often() -> None:
+    host = Host()
+    looks: list[int] = []
+    times_of = host.shared._times_of
+    host.shared._times_of = lambda thread: (looks.append(thread), times_of(thread))[1]
+    host.look(0.04, 0.04, times=100)
+    assert len(looks) == pytest.approx(100 * LOOK_AT_SEVERAL_NS / LOOK_NS * 3, abs=3)
+    looks.clear()
+    host.look(0.2, 0.0, times=100)
+    assert len(looks) == pytest.approx(100 * 3, abs=15)
+
+
 def test_one_busy_thread_shares_with_the_loop() -> None:
     host = Host()
     assert host.look(1.0, 0.05, times=3 * LOOKS)
