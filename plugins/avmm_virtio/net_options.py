@@ -9,9 +9,10 @@ from avmm.plugin import Device, DeviceOptions, DeviceTable
 from avmm_virtio.mmio import VirtioMmio
 from avmm_virtio.net import VirtioNet
 from avmm_virtio.netdev import Netdev, NoNetdev
+from avmm_virtio.one_peer import StreamClient, StreamServer
 from avmm_virtio.passt import PasstNetdev, find_passt
 from avmm_virtio.sockets import listen, parse_address
-from avmm_virtio.stream import StreamClient, StreamServer
+from avmm_virtio.stream import StreamNetdev
 from avmm_virtio.switch import Switch
 from avmm_virtio.tap import TapNetdev, open_tap
 
@@ -89,9 +90,9 @@ class _Table(DeviceTable):
         except ValueError as error:
             raise self.error("net", str(error)) from None
         if kind == "stream":
-            return StreamClient(self.name, address, reconnect_s=self.seconds("reconnect", 1.0))
+            return StreamNetdev(self.name, StreamClient(address, reconnect_s=self.seconds("reconnect", 1.0)))
         try:
-            return StreamServer(self.name, listen(address))
+            return StreamNetdev(self.name, StreamServer(listen(address)))
         except OSError as error:
             raise self.error("net", f"cannot listen at {address}: {error.strerror or error}") from None
 

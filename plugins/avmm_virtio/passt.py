@@ -6,11 +6,13 @@ import asyncio
 import shutil
 import socket
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from avmm_virtio.peer import Sleep
-from avmm_virtio.stream import Connection, StreamNetdev
+from avmm.plugin import EventLogger
+from avmm_virtio.one_peer import Sleep
+from avmm_virtio.peer import Peer
+from avmm_virtio.stream import StreamNetdev
 
 _MTU = 65520
 """passt's own default, and what it offers by DHCP: bigger frames, fewer of them."""
@@ -20,8 +22,58 @@ sends it again only two seconds later; a TCP window of a Linux guest fits."""
 _STDERR_LIMIT = 4096
 
 
-class PasstNetdev(StreamNetdev):
+class Passt:
     """Runs passt at the other end of a socket pair, and again when it ends before the machine does."""
+
+    def __init__(self, program: str, arguments: Sequence[str], *, restart_s: float, patience_s: float, sleep: Sleep) -> None:
+        self._command = (program, "--foreground", "--quiet", *arguments)
+        self._restart_s, self._patience_s, self._sleep = restart_s, patience_s, sleep
+
+    async def run(self, factory: Callable[[], Peer], log: EventLogger) -> None:
+        while True:
+            why = await self._run_once(factory)
+            log.warning("passt ended", error=why, restart_s=self._restart_s)
+            await self._sleep(self._restart_s)
+
+    async def _run_once(self, factory: Callable[[], Peer]) -> str:
+        """One passt, from start to end; why it ended."""
+        ours, theirs = socket.socketpair()
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+        with ours:
+            try:
+                with theirs:
+                    # A session of its own: a Ctrl-C for us must not end it while the machine still sends.
+                    process = await asyncio.create_subprocess_exec(
+                        *self._command, "--fd", str(theirs.fileno()), pass_fds=[theirs.fileno()],
+                        stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE, start_new_session=True,
+                    )  # fmt: skip
+            except OSError as error:
+                return error.strerror or str(error)
+            try:
+                assert process.stderr is not None
+                _, peer = await asyncio.get_running_loop().create_unix_connection(factory, sock=ours)
+                try:
+                    words = await _last_words(process.stderr)
+                    return f"status {await process.wait()}: {words}"
+                finally:
+                    peer.close("passt ended")
+            finally:
+                await self._end(process)
+
+    async def _end(self, process: Process) -> None:
+        """Have `process` ended and waited for, cancelled or not."""
+        with suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            async with asyncio.timeout(self._patience_s):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+
+class PasstNetdev(StreamNetdev):
+    """A network behind passt."""
 
     mtu = _MTU
 
@@ -39,49 +91,7 @@ class PasstNetdev(StreamNetdev):
 
         When it ends it is started again after `restart_s` seconds. When told to end it may take `patience_s` seconds.
         """
-        super().__init__(name)
-        self._command = (program, "--foreground", "--quiet", *arguments)
-        self._restart_s, self._patience_s, self._sleep = restart_s, patience_s, sleep
-
-    async def run(self) -> None:
-        while True:
-            why = await self._run_once()
-            self.log.warning("passt ended", error=why, restart_s=self._restart_s)
-            await self._sleep(self._restart_s)
-
-    async def _run_once(self) -> str:
-        """One passt, from start to end; why it ended."""
-        ours, theirs = socket.socketpair()
-        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
-        with ours:
-            try:
-                with theirs:
-                    # A session of its own: a Ctrl-C for us must not end it while the machine still sends.
-                    process = await asyncio.create_subprocess_exec(
-                        *self._command, "--fd", str(theirs.fileno()), pass_fds=[theirs.fileno()],
-                        stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE, start_new_session=True,
-                    )  # fmt: skip
-            except OSError as error:
-                return error.strerror or str(error)
-            try:
-                assert process.stderr is not None
-                await asyncio.get_running_loop().create_unix_connection(lambda: Connection(self), sock=ours)
-                words = await _last_words(process.stderr)
-                return f"status {await process.wait()}: {words}"
-            finally:
-                self.hang_up()
-                await self._end(process)
-
-    async def _end(self, process: Process) -> None:
-        """Have `process` ended and waited for, cancelled or not."""
-        with suppress(ProcessLookupError):
-            process.terminate()
-        try:
-            async with asyncio.timeout(self._patience_s):
-                await process.wait()
-        except TimeoutError:
-            process.kill()
-            await process.wait()
+        super().__init__(name, Passt(program, arguments, restart_s=restart_s, patience_s=patience_s, sleep=sleep))
 
 
 def find_passt() -> str | None:

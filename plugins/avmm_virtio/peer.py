@@ -1,17 +1,13 @@
-"""One connection on a stream socket, and the two ways to have one: connect to it, or wait for it."""
+"""One connection on a stream socket, and connections taken from a socket that listens."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
-from typing import TypeVar, cast
+from collections.abc import Callable
+from typing import cast
 
-from avmm.plugin import EventLogger
-from avmm_virtio.sockets import Address, TcpAddress, UnixAddress, unlink
-
-Sleep = Callable[[float], Awaitable[None]]
-P = TypeVar("P", bound="Peer")
+from avmm_virtio.sockets import unlink
 
 
 class Peer(asyncio.BaseProtocol):
@@ -84,45 +80,6 @@ class Peer(asyncio.BaseProtocol):
         """Bytes for the peer; what the socket does not take at once is kept."""
         assert self._transport is not None
         self._transport.write(data)
-
-
-async def keep_connected(
-    address: Address,
-    factory: Callable[[], Peer],
-    log: EventLogger,
-    what: str,
-    *,
-    reconnect_s: float,
-    sleep: Sleep = asyncio.sleep,
-) -> None:
-    """Connect to `address`, and again `reconnect_s` seconds after it is lost or was not there; 0 is never.
-
-    `what` is what the log calls it. Cancelling this does not close the connection.
-    """
-    told = False
-    while True:
-        try:
-            peer = await _connect(address, factory)
-        except OSError as error:
-            why, event = error.strerror or str(error), f"{what} not reached"
-        else:
-            await peer.lost.wait()
-            why, event, told = peer.why, f"{what} lost", False
-        if not told:
-            log.warning(event, peer=str(address), error=why, reconnect_s=reconnect_s)
-        told = True
-        if not reconnect_s:
-            return
-        await sleep(reconnect_s)
-
-
-async def _connect(address: Address, factory: Callable[[], P]) -> P:
-    loop = asyncio.get_running_loop()
-    match address:
-        case UnixAddress(path):
-            return (await loop.create_unix_connection(factory, path))[1]
-        case TcpAddress(host, port):
-            return (await loop.create_connection(factory, host or "localhost", port))[1]
 
 
 async def accept(listening: socket.socket, factory: Callable[[], Peer]) -> None:

@@ -1,18 +1,16 @@
-"""Network backends whose other end is a stream socket: a client, a server, and what both are made of."""
+"""Network backends whose other end is a stream socket."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
-from abc import abstractmethod
 from collections.abc import Sequence
 
 from avmm.plugin import get_logger
 from avmm_virtio.frame_sender import FrameSender
 from avmm_virtio.framing import FrameReader, FramingError, framed
 from avmm_virtio.netdev import Netdev
-from avmm_virtio.peer import Peer, Sleep, accept, keep_connected
-from avmm_virtio.sockets import Address
+from avmm_virtio.one_peer import OnePeer, PeerSource
+from avmm_virtio.peer import Peer
 
 
 class Connection(Peer, asyncio.BufferedProtocol):
@@ -69,16 +67,15 @@ class Connection(Peer, asyncio.BufferedProtocol):
         return self._sender.send(frames)
 
 
-class StreamNetdev(Netdev):
+class StreamNetdev(OnePeer[Connection], Netdev):
     """A backend with one peer at a time on a stream socket."""
 
     sends_at_once = True
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, source: PeerSource) -> None:
         """`name` is what the log calls it."""
-        super().__init__()
-        self._connection: Connection | None = None
-        self.log = get_logger(netdev=name)
+        Netdev.__init__(self)
+        OnePeer.__init__(self, source, get_logger(netdev=name))
         self.connections = 0
         """Connections made so far."""
         self.malformed = 0
@@ -86,92 +83,36 @@ class StreamNetdev(Netdev):
         self.undelivered = 0
         """Frames from the guest that were dropped because nobody was connected."""
 
-    @abstractmethod
-    async def run(self) -> None: ...
+    def make_connection(self) -> Connection:
+        return Connection(self)
+
+    def link_changed(self, *, up: bool) -> None:
+        self.connections += up
+        self._receiver.carrier(up=up)
+        if not up:
+            self._receiver.writable()  # what is sent now is dropped
+
+    def link_writable(self) -> None:
+        self._receiver.writable()
 
     def send(self, frames: Sequence[bytes]) -> int:
-        connection = self._connection
-        if connection is None:
+        peer = self._peer
+        if peer is None:
             self.undelivered += len(frames)
             return len(frames)
-        if not connection.writable:
+        if not peer.writable:
             return 0
-        connection.send(frames)
+        peer.send(frames)
         return len(frames)
 
     def send_at_once(self, frames: Sequence[bytes]) -> int:
-        connection = self._connection
-        return 0 if connection is None else connection.send_at_once(frames)
+        peer = self._peer
+        return 0 if peer is None else peer.send_at_once(frames)
 
     def resume(self) -> None:
-        if self._connection is not None:
-            self._connection.deliver()
-
-    # Told by the connection.
-
-    def connected(self, connection: Connection) -> None:
-        """A peer is there."""
-        if self._connection is not None:
-            connection.close("another peer is connected")
-            return
-        self._connection = connection
-        self.connections += 1
-        self._receiver.carrier(up=True)
-
-    def disconnected(self, connection: Connection) -> None:
-        """It has gone; what is sent now is dropped."""
-        if self._connection is connection:
-            self._connection = None
-            self._receiver.carrier(up=False)
-            self._receiver.writable()
-
-    def drained(self, connection: Connection) -> None:
-        """It takes frames again."""
-        if self._connection is connection:
-            self._receiver.writable()
+        if self._peer is not None:
+            self._peer.deliver()
 
     def received(self, frames: Sequence[memoryview]) -> int:
-        """It sent frames; how many the guest took."""
+        """The peer sent frames; how many the guest took."""
         return self._receiver.receive(frames)
-
-    def hang_up(self) -> None:
-        """Close the connection, if there is one."""
-        if self._connection is not None:
-            self._connection.close("the machine ended")
-
-
-class StreamClient(StreamNetdev):
-    """Connects to a peer, and again whenever it is lost or not there yet."""
-
-    def __init__(self, name: str, address: Address, *, reconnect_s: float = 1.0, sleep: Sleep = asyncio.sleep) -> None:
-        """Tries again after `reconnect_s` seconds; 0 is never."""
-        super().__init__(name)
-        self._address, self._reconnect_s, self._sleep = address, reconnect_s, sleep
-
-    async def run(self) -> None:
-        try:
-            await keep_connected(
-                self._address,
-                lambda: Connection(self),
-                self.log,
-                "network peer",
-                reconnect_s=self._reconnect_s,
-                sleep=self._sleep,
-            )
-        finally:
-            self.hang_up()
-
-
-class StreamServer(StreamNetdev):
-    """Waits for a peer, one at a time; a second is turned away."""
-
-    def __init__(self, name: str, listening: socket.socket) -> None:
-        """`listening` is the backend's own from now on."""
-        super().__init__(name)
-        self._listening = listening
-
-    async def run(self) -> None:
-        try:
-            await accept(self._listening, lambda: Connection(self))
-        finally:
-            self.hang_up()

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-from abc import abstractmethod
 
 from avmm.plugin import get_logger
 from avmm_virtio.chardev.base import Chardev
-from avmm_virtio.peer import Peer, Sleep, accept, keep_connected
-from avmm_virtio.sockets import Address
+from avmm_virtio.one_peer import OnePeer, PeerSource
+from avmm_virtio.peer import Peer
 
 
 class _Connection(Peer, asyncio.Protocol):
@@ -41,92 +39,34 @@ class _Connection(Peer, asyncio.Protocol):
         self.read(wanted=not self._held)
 
 
-class StreamChardev(Chardev):
-    """One peer at a time on a stream socket; a second is turned away."""
+class StreamChardev(OnePeer[_Connection], Chardev):
+    """One peer at a time on a stream socket."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, source: PeerSource) -> None:
         """`name` is what the log calls it."""
-        super().__init__()
-        self.log = get_logger(port=name)
-        self._connection: _Connection | None = None
+        Chardev.__init__(self)
+        OnePeer.__init__(self, source, get_logger(port=name))
 
-    @abstractmethod
-    async def run(self) -> None: ...
+    def make_connection(self) -> _Connection:
+        return _Connection(self)
+
+    def link_changed(self, *, up: bool) -> None:
+        self._receiver.opened(up=up)
+
+    def link_writable(self) -> None:
+        self._receiver.writable()
 
     def write(self, data: bytes) -> int:
-        connection = self._connection
-        if connection is None or not connection.writable:
+        peer = self._peer
+        if peer is None or not peer.writable:
             return 0
-        connection.write(data)
+        peer.write(data)
         return len(data)
 
     def resume(self) -> None:
-        if self._connection is not None:
-            self._connection.deliver()
+        if self._peer is not None:
+            self._peer.deliver()
 
-    # Told by the connection.
-
-    def connected(self, connection: _Connection) -> None:
-        """A peer is there."""
-        if self._connection is not None:
-            connection.close("another peer is connected")
-            return
-        self._connection = connection
-        self._receiver.opened(up=True)
-
-    def disconnected(self, connection: _Connection) -> None:
-        """It has gone."""
-        if self._connection is connection:
-            self._connection = None
-            self._receiver.opened(up=False)
-
-    def drained(self, connection: _Connection) -> None:
-        """It takes bytes again."""
-        if self._connection is connection:
-            self._receiver.writable()
-
-    def received(self, connection: _Connection, data: bytes) -> int:
-        """It sent bytes; how many the guest took."""
-        return self._receiver.receive(data) if self._connection is connection else len(data)
-
-    def hang_up(self) -> None:
-        """Close the connection, if there is one."""
-        if self._connection is not None:
-            self._connection.close("the machine ended")
-
-
-class StreamChardevClient(StreamChardev):
-    """Connects to a peer, and again whenever it is lost or not there yet."""
-
-    def __init__(self, name: str, address: Address, *, reconnect_s: float = 1.0, sleep: Sleep = asyncio.sleep) -> None:
-        """Tries again after `reconnect_s` seconds; 0 is never."""
-        super().__init__(name)
-        self._address, self._reconnect_s, self._sleep = address, reconnect_s, sleep
-
-    async def run(self) -> None:
-        try:
-            await keep_connected(
-                self._address,
-                lambda: _Connection(self),
-                self.log,
-                "port's peer",
-                reconnect_s=self._reconnect_s,
-                sleep=self._sleep,
-            )
-        finally:
-            self.hang_up()
-
-
-class StreamChardevServer(StreamChardev):
-    """Waits for a peer."""
-
-    def __init__(self, name: str, listening: socket.socket) -> None:
-        """`listening` is the chardev's own from now on."""
-        super().__init__(name)
-        self._listening = listening
-
-    async def run(self) -> None:
-        try:
-            await accept(self._listening, lambda: _Connection(self))
-        finally:
-            self.hang_up()
+    def received(self, peer: _Connection, data: bytes) -> int:
+        """A peer sent bytes; how many the guest took."""
+        return self._receiver.receive(data) if self._peer is peer else len(data)

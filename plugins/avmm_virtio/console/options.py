@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from avmm.plugin import Device, DeviceOptions, DeviceTable
 from avmm_virtio.chardev.base import Chardev, OutputChardev
 from avmm_virtio.chardev.file import FileChardev
-from avmm_virtio.chardev.stream import StreamChardevClient, StreamChardevServer
+from avmm_virtio.chardev.stream import StreamChardev
 from avmm_virtio.chardev.vm_console import ConsoleChardev
 from avmm_virtio.console.device import MOST_PORTS, VirtioConsole
 from avmm_virtio.console.port import Port
 from avmm_virtio.console.testdev import TestDevice
 from avmm_virtio.legacy import LegacyVirtioMmio
 from avmm_virtio.mmio import VirtioMmio
+from avmm_virtio.one_peer import StreamClient, StreamServer
 from avmm_virtio.sockets import listen, parse_address
 
 _KEYS = ("hvc", "ports", "max_ports", "reconnect", "testdev")
@@ -97,9 +98,9 @@ class _Table(DeviceTable):
         except ValueError as error:
             raise self.error(key, str(error)) from None
         if kind == "stream":
-            return StreamChardevClient(f"{self.name}.{key}", address, reconnect_s=self.seconds("reconnect", 1.0))
+            return StreamChardev(f"{self.name}.{key}", StreamClient(address, reconnect_s=self.seconds("reconnect", 1.0)))
         try:
-            return StreamChardevServer(f"{self.name}.{key}", listen(address))
+            return StreamChardev(f"{self.name}.{key}", StreamServer(listen(address)))
         except OSError as error:
             raise self.error(key, f"cannot listen at {address}: {error.strerror or error}") from None
 

@@ -13,8 +13,9 @@ from avmm.plugin import Console
 from avmm_virtio import Chardev
 from avmm_virtio.chardev.base import OutputChardev
 from avmm_virtio.chardev.file import LIMIT, FileChardev
-from avmm_virtio.chardev.stream import StreamChardevClient, StreamChardevServer
+from avmm_virtio.chardev.stream import StreamChardev
 from avmm_virtio.chardev.vm_console import BACKLOG, ConsoleChardev
+from avmm_virtio.one_peer import StreamClient, StreamServer
 from avmm_virtio.sockets import UnixAddress, listen
 
 MEGABYTE = bytes(range(256)) * 4096
@@ -72,7 +73,7 @@ async def running(chardev: Chardev, room: int = 1 << 30) -> AsyncIterator[Record
 
 class TestServer:
     async def test_a_peer_comes_talks_goes_and_comes_back(self, tmp_path: Path) -> None:
-        chardev = StreamChardevServer("port", listen(UnixAddress(f"{tmp_path}/s")))
+        chardev = StreamChardev("port", StreamServer(listen(UnixAddress(f"{tmp_path}/s"))))
         async with running(chardev) as port:
             for number in (1, 2):
                 reader, writer = await asyncio.open_unix_connection(f"{tmp_path}/s")
@@ -87,7 +88,7 @@ class TestServer:
         assert not (tmp_path / "s").exists()
 
     async def test_what_a_peer_left_behind_is_not_lost(self, tmp_path: Path) -> None:
-        chardev = StreamChardevServer("port", listen(UnixAddress(f"{tmp_path}/s")))
+        chardev = StreamChardev("port", StreamServer(listen(UnixAddress(f"{tmp_path}/s"))))
         async with running(chardev, room=0) as port:
             _, writer = await asyncio.open_unix_connection(f"{tmp_path}/s")
             writer.write(MEGABYTE[:50_000])
@@ -104,7 +105,7 @@ class TestServer:
             assert port.data == MEGABYTE[:50_000]
 
     async def test_a_second_peer_is_turned_away(self, tmp_path: Path) -> None:
-        async with running(StreamChardevServer("port", listen(UnixAddress(f"{tmp_path}/s")))) as port:
+        async with running(StreamChardev("port", StreamServer(listen(UnixAddress(f"{tmp_path}/s"))))) as port:
             _, first = await asyncio.open_unix_connection(f"{tmp_path}/s")
             await port.until(lambda: port.ups)
             reader, second = await asyncio.open_unix_connection(f"{tmp_path}/s")
@@ -118,7 +119,7 @@ class TestServer:
             first.close()
 
     async def test_a_peer_that_does_not_read_is_not_written_to_for_ever(self, tmp_path: Path) -> None:
-        chardev = StreamChardevServer("port", listen(UnixAddress(f"{tmp_path}/s")))
+        chardev = StreamChardev("port", StreamServer(listen(UnixAddress(f"{tmp_path}/s"))))
         async with running(chardev) as port:
             reader, writer = await asyncio.open_unix_connection(f"{tmp_path}/s", limit=1 << 12)
             await port.until(lambda: port.ups)
@@ -144,7 +145,7 @@ class TestClient:
             await asyncio.sleep(0)
 
         peers: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
-        chardev = StreamChardevClient("port", UnixAddress(f"{tmp_path}/s"), reconnect_s=7, sleep=sleep)
+        chardev = StreamChardev("port", StreamClient(UnixAddress(f"{tmp_path}/s"), reconnect_s=7, sleep=sleep))
         async with running(chardev) as port:
             assert await asyncio.wait_for(asleep.get(), 20) == 7
             server = await asyncio.start_unix_server(lambda _, writer: peers.put_nowait(writer), f"{tmp_path}/s")

@@ -10,9 +10,10 @@ from avmm.plugin import ConfigError, GuestMemory
 from avmm_virtio import LegacyVirtioMmio, VirtioConsole, VirtioMmio, create_console
 from avmm_virtio.chardev.base import OutputChardev
 from avmm_virtio.chardev.file import FileChardev
-from avmm_virtio.chardev.stream import StreamChardevClient, StreamChardevServer
+from avmm_virtio.chardev.stream import StreamChardev
 from avmm_virtio.chardev.vm_console import ConsoleChardev
 from avmm_virtio.console.device import F_MULTIPORT
+from avmm_virtio.one_peer import StreamClient, StreamServer
 from tests.unit.virtio.host import device_options
 
 
@@ -42,7 +43,9 @@ def test_ports_by_name_and_where_they_lead(tmp_path: Path) -> None:
     model = console({"ports": ports, "max_ports": 10})
     assert {number: port.name for number, port in model.ports.items()} == dict(enumerate(ports, 1))
     kinds = [type(port.chardev) for port in model.ports.values()]
-    assert kinds == [StreamChardevServer, StreamChardevClient, FileChardev, OutputChardev, OutputChardev]
+    assert kinds == [StreamChardev, StreamChardev, FileChardev, OutputChardev, OutputChardev]
+    sources = [type(port.chardev.source) for port in model.ports.values() if isinstance(port.chardev, StreamChardev)]
+    assert sources == [StreamServer, StreamClient]
     assert model.ports[5].chardev is mine
     assert [port.hvc for port in model.ports.values()] == [False, False, True, False, False]
     assert (len(model.queue_sizes), bool(model.features & F_MULTIPORT)) == (22, True)
