@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from importlib.metadata import entry_points
 from typing import ParamSpec, Protocol, TypeVar
 
 from avmm import registry
@@ -14,6 +13,7 @@ from avmm.config import MachineConfig
 from avmm.console import Console
 from avmm.device import DeviceFactory, DeviceOptions
 from avmm.engine import Engine, EngineFactory, EngineOptions
+from avmm.entry_points import written
 from avmm.errors import AvmmError, ConfigError, PluginError
 from avmm.instrument import InstrumentFactory
 from avmm.irq import IrqLine
@@ -44,7 +44,7 @@ class Installed:
     """The plugins that are installed now, by their entry points."""
 
     def __init__(self) -> None:
-        self._entries = entry_points()
+        self._entries = written()
 
     def arch(self, name: str) -> ArchFactory:
         return registry.load(registry.ARCH, name, self._entries)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 from avmm import config_checks as check
 from avmm.config_errors import in_places, in_syntax, in_tables, shown
 from avmm.errors import ConfigError
-from avmm.toml_places import key_lines
 
 MAX_VCPUS = 512
 """KVM's own limit on arm64; an architecture or its interrupt controller may allow fewer."""
@@ -209,6 +207,11 @@ class MachineConfig:
 
         The files it names are relative to it, the `file` of a device included unless that is a URI.
         """
+        # A machine described by options alone needs neither.
+        import tomllib
+
+        from avmm.toml_places import key_lines
+
         path = Path(path)
         try:
             text = path.read_bytes().decode()

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from importlib.metadata import EntryPoint, EntryPoints, entry_points
-from typing import Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
 
 from avmm.arch import ArchFactory
 from avmm.command import CommandFactory
 from avmm.device import DeviceFactory
 from avmm.engine import EngineFactory
+from avmm.entry_points import Written, written
 from avmm.errors import PluginError
 from avmm.instrument import InstrumentFactory
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 Factory = TypeVar("Factory", bound=Callable[..., object], covariant=True)
 
@@ -65,19 +68,34 @@ class PluginInfo:
     """Why it could not be loaded, in one line; empty when it was."""
 
 
-class AllEntryPoints(Protocol):
-    """The entry points of all distributions, as `entry_points()` gives them."""
+class Entry(Protocol):
+    """An entry point, whoever has found it."""
 
-    def select(self, *, group: str) -> EntryPoints: ...
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def value(self) -> str: ...
+
+    def load(self) -> object: ...
 
 
-def load(group: Group[Factory], name: str, installed: AllEntryPoints | None = None) -> Factory:
+def entries(group: Group[Factory]) -> Iterable[EntryPoint]:
+    """All entry points of a group, wherever they are."""
+    from importlib.metadata import entry_points  # not for what every run needs: see `avmm.entry_points`
+
+    return entry_points(group=group.entry_points)
+
+
+def load(group: Group[Factory], name: str, known: Mapping[str, Sequence[Written]] | None = None) -> Factory:
     """The factory of plugin `name`; PluginError, in one clear line, when there is none or it cannot be loaded.
 
-    `installed`: the entry points found before; finding them reads a file of every distribution there is.
+    `known`: the entry points `written()` before; finding them reads a file of every distribution there is.
     """
-    entries = entry_points(group=group.entry_points) if installed is None else installed.select(group=group.entry_points)
-    found = [entry for entry in entries if entry.name == name]
+    quick = [entry for entry in (written() if known is None else known).get(group.entry_points, ()) if entry.name == name]
+    if len(quick) == 1:
+        return _load(group, quick[0])
+    found = [entry for entry in entries(group) if entry.name == name]
     if not found:
         raise PluginError(f"{group.kind} {name}", _not_found(group))
     if len(found) > 1:
@@ -88,14 +106,15 @@ def load(group: Group[Factory], name: str, installed: AllEntryPoints | None = No
 
 def is_installed(group: Group[Factory], name: str) -> bool:
     """True when a plugin of that name is installed, whether it can be loaded or not."""
-    return bool(entry_points(group=group.entry_points, name=name))
+    known = written().get(group.entry_points, ())
+    return any(entry.name == name for entry in known) or any(entry.name == name for entry in entries(group))
 
 
 def survey() -> list[PluginInfo]:
     """Every installed plugin, by kind and name. One that cannot be loaded says why and takes nothing else down."""
     infos = []
     for group in GROUPS:
-        for entry in sorted(entry_points(group=group.entry_points), key=lambda entry: entry.name):
+        for entry in sorted(entries(group), key=lambda entry: entry.name):
             state, reason = PluginState.LOADED, ""
             try:
                 load(group, entry.name)
@@ -105,7 +124,7 @@ def survey() -> list[PluginInfo]:
     return infos
 
 
-def _load(group: Group[Factory], entry: EntryPoint) -> Factory:
+def _load(group: Group[Factory], entry: Entry) -> Factory:
     try:
         factory = entry.load()
     except (Exception, SystemExit) as error:  # the plugin boundary: whatever importing it does, it is this plugin's failure
@@ -116,11 +135,11 @@ def _load(group: Group[Factory], entry: EntryPoint) -> Factory:
 
 
 def _not_found(group: Group[Factory]) -> str:
-    names = sorted({entry.name for entry in entry_points(group=group.entry_points)})
+    names = sorted({entry.name for entry in entries(group)})
     return f"no such {group.kind}; there is {', '.join(names)}" if names else f"no {group.kind} is installed (pip install avmm)"
 
 
-def _why(entry: EntryPoint, error: BaseException) -> str:
+def _why(entry: Entry, error: BaseException) -> str:
     """Why an entry point could not be loaded, in one line."""
     if isinstance(error, ModuleNotFoundError) and (extra := _EXTRAS.get((error.name or "").partition(".")[0])):
         return f"needs the package {error.name}: pip install 'avmm[{extra}]'"

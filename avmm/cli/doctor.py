@@ -7,7 +7,7 @@ import json
 import platform
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.metadata import PackageNotFoundError, version
 
 import avmm
 from avmm.cli import plugins
@@ -16,7 +16,7 @@ from avmm.clock import VirtualClock
 from avmm.config import MachineConfig
 from avmm.engine import EngineOptions
 from avmm.errors import AvmmError
-from avmm.registry import ENGINES, PluginInfo, PluginState, load, survey
+from avmm.registry import ENGINES, PluginInfo, PluginState, entries, load, survey
 
 _OPTIONAL = ("unicorn", "uvloop", "prometheus-client")
 
@@ -67,7 +67,7 @@ def _versions() -> dict[str, str | None]:
 
 
 def _check_engines() -> list[Checkup]:
-    names = sorted({entry.name for entry in entry_points(group=ENGINES.entry_points)} | {_default("engine")})
+    names = sorted({entry.name for entry in entries(ENGINES)} | {_default("engine")})
     return [_check_engine(name) for name in names]
 
 

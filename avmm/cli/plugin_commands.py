@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from importlib.metadata import entry_points
 
 from avmm import registry
 from avmm.errors import PluginError
@@ -17,7 +16,7 @@ def add_commands(
 
     One that cannot be loaded says so in its help; PluginError when it is the one that is `wanted`.
     """
-    for name in sorted({entry.name for entry in entry_points(group=registry.COMMANDS.entry_points)} - taken):
+    for name in sorted({entry.name for entry in registry.entries(registry.COMMANDS)} - taken):
         try:
             command = registry.load(registry.COMMANDS, name)()
         except PluginError as error:
