@@ -201,6 +201,10 @@ class TestSystem:
         assert call(machine, SYSTEM_RESET2, kind) == INTERNAL_FAILURE
         assert [event for event, _ in machine.vm.events] == [SystemEvent.RESET]
 
+    def test_reset2_takes_32_bits_of_its_kind(self, machine: FakeMachine) -> None:
+        assert call(machine, SYSTEM_RESET2 | SMC64, 1 << 40) == INTERNAL_FAILURE
+        assert machine.vm.events == [(SystemEvent.RESET, "SYSTEM_RESET2 0x0")]
+
     def test_reset2_of_a_reserved_kind(self, machine: FakeMachine) -> None:
         assert call(machine, SYSTEM_RESET2 | SMC64, 1) == INVALID_PARAMETERS
         assert machine.vm.events == []

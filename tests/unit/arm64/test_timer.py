@@ -179,12 +179,13 @@ class TestLines:
         bench.timers.update()
         assert bench.lines == [(27, True), (27, False)]
 
-    def test_reset_lowers_the_line_and_keeps_the_counter(self, bench: Bench) -> None:
-        bench.arm(bench.timers.virtual, 0)
+    def test_reset_lowers_the_line_and_keeps_the_counter_and_what_it_is_compared_with(self, bench: Bench) -> None:
+        bench.arm(bench.timers.virtual, 7)
         bench.clock.advance(1600)
+        bench.timers.update()
         bench.timers.reset()
         assert bench.lines == [(27, True), (27, False)]
-        assert bench.counter.count() == 100
+        assert (bench.counter.count(), bench.timers.virtual.read_cval()) == (100, 7)
 
 
 class TestHostTimer:
