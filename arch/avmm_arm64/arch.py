@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 
 from avmm.plugin import (
@@ -48,6 +49,8 @@ from avmm_arm64.timer import FIRST_PPI, LAST_PPI, SystemCounter, TimerPpis
 from avmm_arm64.vcpu import Arm64Vcpu
 
 _EM_AARCH64 = 183
+SEED_BYTES = 64
+"""What a guest is given to start its random numbers with."""
 _TIMER_KEYS = ("virtual_timer_ppi", "physical_timer_ppi")
 
 _IRQCHIPS: Mapping[str, type[Gic] | type[GicV2]] = {"": Gic, "gicv3": Gic, "3": Gic, "gicv2": GicV2, "2": GicV2}
@@ -158,6 +161,7 @@ class Arm64(Arch):
             tuple(devices),
             isinstance(self.gic, GicV2),
             pmu_irqs=tuple(parts.pmu_intid for parts in self._vcpus if parts.pmu is not None),
+            seed=os.urandom(SEED_BYTES) if self._vm.clock.is_host else b"",  # a run in virtual time repeats itself
         )
         if self._options.firmware is None:
             tree = place_at_top(self._vm.memory, ram, image, lambda initrd: build_fdt(board, image.command_line, initrd))

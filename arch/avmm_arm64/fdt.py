@@ -34,6 +34,8 @@ class Board:
     """The interrupt controller is a GICv2, not a GICv3."""
     pmu_irqs: tuple[int, ...] = ()
     """The overflow interrupt of each vCPU's PMU, an INTID; empty without PMU."""
+    seed: bytes = b""
+    """Random bytes for the guest's generator of random numbers (`rng-seed`); empty: none."""
 
 
 def build_fdt(board: Board, command_line: str, initrd: tuple[int, int] | None) -> bytes:
@@ -99,6 +101,8 @@ def _chosen(board: Board, command_line: str, initrd: tuple[int, int] | None) -> 
     if initrd is not None:
         for name, address in zip(("linux,initrd-start", "linux,initrd-end"), initrd, strict=True):
             _doublewords(node, name, address)
+    if board.seed:
+        node.append(fdt.PropBytes("rng-seed", data=board.seed))
     return node
 
 

@@ -12,7 +12,7 @@ from tests.benchmarks.linux.guest import Guest
 QEMU = "qemu-system-aarch64"
 Threads = Literal["single", "multi"]
 QUIET = "quiet"
-# Without it QEMU's machine, which offers a seed, runs a kernel that moves itself and keeps page tables apart; avmm's has none.
+# Without it QEMU's machine, which offers a seed for that, runs a kernel that moves itself and keeps page tables apart.
 COMMON = "console=ttyAMA0 nokaslr"
 
 

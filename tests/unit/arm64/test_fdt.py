@@ -32,6 +32,10 @@ def board(
     return Board(cpu, vcpus, memory, ppis or TimerPpis(), devices)
 
 
+def seed_of(tree: fdt.FDT) -> bytes:
+    return b"".join(word.to_bytes(4, "big") for word in words(tree, "chosen", "rng-seed"))
+
+
 def words(tree: fdt.FDT, path: str, name: str) -> list[int]:
     value = tree.get_property(name, path)
     return [] if value is None else [int(word) for word in value]
@@ -119,6 +123,11 @@ class TestNodes:
         assert strings(tree, "chosen", "bootargs") == ["console=ttyAMA0 quiet"]
         assert words(tree, "chosen", "linux,initrd-start") == [0, 0x4800_0000]
         assert words(tree, "chosen", "linux,initrd-end") == [0, 0x4812_3456]
+        assert not tree.exist_property("rng-seed", "chosen")
+
+    def test_a_seed(self) -> None:
+        tree = parse(build_fdt(replace(board(), seed=bytes(range(32))), "", None))
+        assert seed_of(tree) == bytes(range(32))
 
 
 @pytest.mark.skipif(shutil.which("dtc") is None, reason="dtc is not installed")
@@ -179,6 +188,14 @@ class TestBoot:
         assert [vcpu.powered_off for vcpu in machine.vm.fakes] == [False, True]
         assert strings(tree, "chosen", "bootargs") == ["hello"]
         assert [node.name for node in tree.get_node("cpus").nodes] == ["cpu@0", "cpu@1"]
+
+    def test_each_start_has_a_seed_of_its_own_but_not_in_virtual_time(self, machine: FakeMachine) -> None:
+        image = BootImage(0x4008_0000, 0x4010_0000)
+        assert not self.boot(machine, image)[1].exist_property("rng-seed", "chosen")
+        machine.vm.clock.is_host = True
+        seeds = [seed_of(self.boot(machine, image)[1]) for _ in range(2)]
+        assert [len(seed) for seed in seeds] == [64, 64]
+        assert seeds[0] != seeds[1]
 
     def test_the_initrd_is_in_memory_clear_of_image_and_tree(self, machine: FakeMachine, tmp_path: Path) -> None:
         initrd = tmp_path / "initrd"
