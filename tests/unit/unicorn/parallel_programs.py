@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tests.unit.unicorn.programs import WATCH_ON, Words, rounds
+
 # Meet the others at the device at x15, then go to x16.
 GATE = (
     0xF90001FF,  # str xzr, [x15]
@@ -21,52 +23,42 @@ TRANSLATE = (
 )
 
 # x0 rounds: the word at x1, plus 1.
-EXCLUSIVE = (
+EXCLUSIVE = rounds(
     0xC85F7C22,  # ldxr x2, [x1]
     0x91000442,  # add x2, x2, #1
     0xC8037C22,  # stxr w3, x2, [x1]
     0x35FFFFA3,  # cbnz w3, .-12
-    0xF1000400,  # subs x0, x0, #1
-    0x54FFFF61,  # b.ne .-20
-    0xD503207F,  # wfi
 )
 
 # x0 rounds: both words at x1, plus 1, together.
-EXCLUSIVE_PAIR = (
+EXCLUSIVE_PAIR = rounds(
     0xC87F1022,  # ldxp x2, x4, [x1]
     0x91000442,  # add x2, x2, #1
     0x91000484,  # add x4, x4, #1
     0xC8231022,  # stxp w3, x2, x4, [x1]
     0x35FFFF83,  # cbnz w3, .-16
-    0xF1000400,  # subs x0, x0, #1
-    0x54FFFF41,  # b.ne .-24
-    0xD503207F,  # wfi
 )
 
 # x0 rounds: the word at x1, plus 1.
 LSE_ADD = (
     0xD2800022,  # mov x2, #1
-    0xF8220023,  # ldadd x2, x3, [x1]
-    0xF1000400,  # subs x0, x0, #1
-    0x54FFFFC1,  # b.ne .-8
-    0xD503207F,  # wfi
+    *rounds(
+        0xF8220023,  # ldadd x2, x3, [x1]
+    ),
 )
 
 # x0 rounds: the word at x1, plus 1.
-LSE_CAS = (
+LSE_CAS = rounds(
     0xF9400022,  # ldr x2, [x1]
     0xAA0203E4,  # mov x4, x2
     0x91000443,  # add x3, x2, #1
     0xC8A47C23,  # cas x4, x3, [x1]
     0xEB02009F,  # cmp x4, x2
     0x54FFFF61,  # b.ne .-20
-    0xF1000400,  # subs x0, x0, #1
-    0x54FFFF21,  # b.ne .-28
-    0xD503207F,  # wfi
 )
 
 # x0 rounds: both words at x1, plus 1, together.
-LSE_CASP = (
+LSE_CASP = rounds(
     0xA9400C22,  # ldp x2, x3, [x1]
     0xAA0203E6,  # mov x6, x2
     0xAA0303E7,  # mov x7, x3
@@ -76,78 +68,49 @@ LSE_CASP = (
     0xEB0200DF,  # cmp x6, x2
     0xFA4300E0,  # ccmp x7, x3, #0, eq
     0x54FFFF01,  # b.ne .-32
-    0xF1000400,  # subs x0, x0, #1
-    0x54FFFEC1,  # b.ne .-40
-    0xD503207F,  # wfi
 )
 
-# x0 rounds: the word at x1, plus 1, under the lock at x1 + 64.
-LSE_SWP = (
-    0x91010025,  # add x5, x1, #64
-    0xD2800022,  # mov x2, #1
-    0xF8A280A3,  # swpa x2, x3, [x5]
-    0xB5FFFFE3,  # cbnz x3, .-4
-    0xF9400024,  # ldr x4, [x1]
-    0x91000484,  # add x4, x4, #1
-    0xF9000024,  # str x4, [x1]
-    0xC89FFCBF,  # stlr xzr, [x5]
-    0xF1000400,  # subs x0, x0, #1
-    0x54FFFF21,  # b.ne .-28
-    0xD503207F,  # wfi
-)
 
-# x0 rounds of a store to x1, a barrier and a load from x2, seen at x5; x3 and x4 tell each other the round.
-STORE_BUFFER = (
-    0x910004C6,  # add x6, x6, #1
-    0xF9000066,  # str x6, [x3]
-    0xF9400087,  # ldr x7, [x4]
-    0xEB0600FF,  # cmp x7, x6
-    0x54FFFFCB,  # b.lt .-8
-    0xF9000026,  # str x6, [x1]
+def _store_buffer(between: int) -> Words:
+    """x0 rounds of a store to x1 and a load from x2, seen at x5; x3 and x4 tell each other the round."""
+    return rounds(
+        0x910004C6,  # add x6, x6, #1
+        0xF9000066,  # str x6, [x3]
+        0xF9400087,  # ldr x7, [x4]
+        0xEB0600FF,  # cmp x7, x6
+        0x54FFFFCB,  # b.lt .-8
+        0xF9000026,  # str x6, [x1]
+        between,
+        0xF9400047,  # ldr x7, [x2]
+        0xF80084A7,  # str x7, [x5], #8
+    )
+
+
+STORE_BUFFER = _store_buffer(
     0xD5033BBF,  # dmb ish
-    0xF9400047,  # ldr x7, [x2]
-    0xF80084A7,  # str x7, [x5], #8
-    0xF1000400,  # subs x0, x0, #1
-    0x54FFFEC1,  # b.ne .-40
-    0xD503207F,  # wfi
 )
-
-# x0 rounds of a store to x1, no barrier and a load from x2, seen at x5; x3 and x4 tell each other the round.
-STORE_BUFFER_OPEN = (
-    0x910004C6,  # add x6, x6, #1
-    0xF9000066,  # str x6, [x3]
-    0xF9400087,  # ldr x7, [x4]
-    0xEB0600FF,  # cmp x7, x6
-    0x54FFFFCB,  # b.lt .-8
-    0xF9000026,  # str x6, [x1]
+STORE_BUFFER_OPEN = _store_buffer(
     0xD503201F,  # nop
-    0xF9400047,  # ldr x7, [x2]
-    0xF80084A7,  # str x7, [x5], #8
-    0xF1000400,  # subs x0, x0, #1
-    0x54FFFEC1,  # b.ne .-40
-    0xD503207F,  # wfi
 )
 
-# x0 rounds of a message, its number, to x1, and its flag to x2.
-PUBLISH = (
-    0x910004C6,  # add x6, x6, #1
-    0xF9000026,  # str x6, [x1]
-    0xD5033ABF,  # dmb ishst
-    0xF9000046,  # str x6, [x2]
-    0xF1000400,  # subs x0, x0, #1
-    0x54FFFF61,  # b.ne .-20
-    0xD503207F,  # wfi
-)
 
-# The flag first.
-PUBLISH_EARLY = (
-    0x910004C6,  # add x6, x6, #1
-    0xF9000046,  # str x6, [x2]
-    0xD5033ABF,  # dmb ishst
+def _publish(first: int, second: int) -> Words:
+    """x0 rounds of a message, its number, to x1, and its flag to x2."""
+    return rounds(
+        0x910004C6,  # add x6, x6, #1
+        first,
+        0xD5033ABF,  # dmb ishst
+        second,
+    )
+
+
+PUBLISH = _publish(
     0xF9000026,  # str x6, [x1]
-    0xF1000400,  # subs x0, x0, #1
-    0x54FFFF61,  # b.ne .-20
-    0xD503207F,  # wfi
+    0xF9000046,  # str x6, [x2]
+)
+PUBLISH_EARLY = _publish(
+    0xF9000046,  # str x6, [x2]
+    0xF9000026,  # str x6, [x1]
 )
 
 # Until the flag at x2 says x0: whether the message at x1 is as new as the flag; x9 counts when it is not.
@@ -213,7 +176,7 @@ READ_REMAPPED = (
 )
 
 # x0 rounds: the next number in the instruction at x1, with cache maintenance, then published at x2. x3 is `mov x0, #0`.
-PATCH = (
+PATCH = rounds(
     0x910004C6,  # add x6, x6, #1
     0x0B061467,  # add w7, w3, w6, lsl #5
     0xB9000027,  # str w7, [x1]
@@ -223,9 +186,6 @@ PATCH = (
     0xD5033B9F,  # dsb ish
     0xD5033FDF,  # isb
     0xF9000046,  # str x6, [x2]
-    0xF1000400,  # subs x0, x0, #1
-    0x54FFFEC1,  # b.ne .-40
-    0xD503207F,  # wfi
 )
 
 # Until the word at x2 is x3: call the function at x1; x9 counts when it returns something older than that word.
@@ -242,12 +202,9 @@ CALL_PATCHED = (
 )
 
 # x0 broadcasts, each waited for.
-TLBI_LOOP = (
+TLBI_LOOP = rounds(
     0xD508831F,  # tlbi vmalle1is
     0xD5033B9F,  # dsb ish
-    0xF1000400,  # subs x0, x0, #1
-    0x54FFFFA1,  # b.ne .-12
-    0xD503207F,  # wfi
 )
 
 # Wait for an event until the word at x1 is x0.
@@ -260,93 +217,77 @@ EVENT_LOOP = (
     0xD503207F,  # wfi
 )
 
-# x0 rounds: ever larger numbers from x2 on, in steps of x3, to the word at x1; x9 counts when the last was lost.
-LSE_UMAX = (
-    0xAA0203E5,  # mov x5, x2
-    0x8B030042,  # add x2, x2, x3
+
+def _extreme(atomic: int, count_lost: int) -> Words:
+    """x0 rounds: numbers from x2 on, in steps of x3, to the word at x1; x9 counts when the last was lost."""
+    return rounds(
+        0xAA0203E5,  # mov x5, x2
+        0x8B030042,  # add x2, x2, x3
+        atomic,
+        0xEB05009F,  # cmp x4, x5
+        count_lost,
+    )
+
+
+# Ever larger numbers.
+LSE_UMAX = _extreme(
     0xF8226024,  # ldumax x2, x4, [x1]
-    0xEB05009F,  # cmp x4, x5
     0x9A892529,  # cinc x9, x9, lo
-    0xF1000400,  # subs x0, x0, #1
-    0x54FFFF41,  # b.ne .-24
-    0xD503207F,  # wfi
 )
-
-# x0 rounds: ever larger numbers from x2 on, in steps of x3, to the word at x1; x9 counts when the last was lost.
-LSE_SMAX = (
-    0xAA0203E5,  # mov x5, x2
-    0x8B030042,  # add x2, x2, x3
+LSE_SMAX = _extreme(
     0xF8224024,  # ldsmax x2, x4, [x1]
-    0xEB05009F,  # cmp x4, x5
     0x9A89A529,  # cinc x9, x9, lt
-    0xF1000400,  # subs x0, x0, #1
-    0x54FFFF41,  # b.ne .-24
-    0xD503207F,  # wfi
 )
 
-# x0 rounds: ever smaller numbers from x2 on, in steps of x3, to the word at x1; x9 counts when the last was lost.
-LSE_UMIN = (
-    0xAA0203E5,  # mov x5, x2
-    0x8B030042,  # add x2, x2, x3
+# Ever smaller numbers.
+LSE_UMIN = _extreme(
     0xF8227024,  # ldumin x2, x4, [x1]
-    0xEB05009F,  # cmp x4, x5
     0x9A899529,  # cinc x9, x9, hi
-    0xF1000400,  # subs x0, x0, #1
-    0x54FFFF41,  # b.ne .-24
-    0xD503207F,  # wfi
 )
-
-# x0 rounds: ever smaller numbers from x2 on, in steps of x3, to the word at x1; x9 counts when the last was lost.
-LSE_SMIN = (
-    0xAA0203E5,  # mov x5, x2
-    0x8B030042,  # add x2, x2, x3
+LSE_SMIN = _extreme(
     0xF8225024,  # ldsmin x2, x4, [x1]
-    0xEB05009F,  # cmp x4, x5
     0x9A89D529,  # cinc x9, x9, gt
-    0xF1000400,  # subs x0, x0, #1
-    0x54FFFF41,  # b.ne .-24
-    0xD503207F,  # wfi
 )
 
-# x0 rounds: the word at x1, plus 1, under the lock, a byte, at x1 + 64.
-LSE_SWP_BYTE = (
-    0x91010025,  # add x5, x1, #64
+
+def _locked(one: int, take: int, again: int, let_go: int) -> Words:
+    """x0 rounds: the word at x1, plus 1, under the lock at x1 + 64; what takes the lock and lets go of it has its width."""
+    return (
+        0x91010025,  # add x5, x1, #64
+        one,
+        *rounds(
+            take,
+            again,
+            0xF9400024,  # ldr x4, [x1]
+            0x91000484,  # add x4, x4, #1
+            0xF9000024,  # str x4, [x1]
+            let_go,
+        ),
+    )
+
+
+LSE_SWP = _locked(
+    0xD2800022,  # mov x2, #1
+    0xF8A280A3,  # swpa x2, x3, [x5]
+    0xB5FFFFE3,  # cbnz x3, .-4
+    0xC89FFCBF,  # stlr xzr, [x5]
+)
+LSE_SWP_BYTE = _locked(
     0x52800022,  # mov w2, #1
     0x38A280A3,  # swpab w2, w3, [x5]
     0x35FFFFE3,  # cbnz w3, .-4
-    0xF9400024,  # ldr x4, [x1]
-    0x91000484,  # add x4, x4, #1
-    0xF9000024,  # str x4, [x1]
     0x089FFCBF,  # stlrb wzr, [x5]
-    0xF1000400,  # subs x0, x0, #1
-    0x54FFFF21,  # b.ne .-28
-    0xD503207F,  # wfi
 )
-
-# x0 rounds: the word at x1, plus 1, under the lock, a halfword, at x1 + 64.
-LSE_SWP_HALFWORD = (
-    0x91010025,  # add x5, x1, #64
+LSE_SWP_HALFWORD = _locked(
     0x52800022,  # mov w2, #1
     0x78A280A3,  # swpah w2, w3, [x5]
     0x35FFFFE3,  # cbnz w3, .-4
-    0xF9400024,  # ldr x4, [x1]
-    0x91000484,  # add x4, x4, #1
-    0xF9000024,  # str x4, [x1]
     0x489FFCBF,  # stlrh wzr, [x5]
-    0xF1000400,  # subs x0, x0, #1
-    0x54FFFF21,  # b.ne .-28
-    0xD503207F,  # wfi
 )
 
-# Watch the doubleword at x1 with the control in x2, then make an atomic of each kind there.
+# Watch, then make an atomic of each kind at the doubleword at x1.
 WATCH_ATOMIC = (
-    0xD510109F,  # msr oslar_el1, xzr
-    0xD51000C1,  # msr dbgwvr0_el1, x1
-    0xD51000E2,  # msr dbgwcr0_el1, x2
-    0xD2940003,  # mov x3, #0xa000
-    0xD5100243,  # msr mdscr_el1, x3
-    0xD50348FF,  # msr daifclr, #8
-    0xD5033FDF,  # isb
+    *WATCH_ON,
     0xF8200024,  # ldadd x0, x4, [x1]
     0xD2800025,  # mov x5, #1
     0xD503207F,  # wfi

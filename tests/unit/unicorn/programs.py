@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
+Words = tuple[int, ...]
+
+
+def rounds(*body: int) -> Words:
+    """`body` x0 times, then a wait for an interrupt."""
+    back = -(len(body) + 1) & 0x7FFFF
+    return (
+        *body,
+        0xF1000400,  # subs x0, x0, #1
+        0x54000001 | back << 5,  # b.ne, to the body
+        0xD503207F,  # wfi
+    )
+
+
 # Wait for an interrupt, then for ever.
 WFI = (
     0xD503207F,  # wfi
@@ -282,11 +296,8 @@ PUSH = (
 )
 
 # x0 rounds of three instructions.
-ADD_LOOP = (
+ADD_LOOP = rounds(
     0x8B000021,  # add x1, x1, x0
-    0xF1000400,  # subs x0, x0, #1
-    0x54FFFFC1,  # b.ne .-8
-    0xD503207F,  # wfi
 )
 
 # x0 rounds with a trap, an exception, memory and branches in them; every result ends in x9.
@@ -405,11 +416,8 @@ TLBI_PAGE = (
 )
 
 # x0 stores to the address in x1.
-STORE_LOOP = (
+STORE_LOOP = rounds(
     0xF9000020,  # str x0, [x1]
-    0xF1000400,  # subs x0, x0, #1
-    0x54FFFFC1,  # b.ne .-8
-    0xD503207F,  # wfi
 )
 
 # x0 hypercalls.
@@ -421,67 +429,43 @@ STEP_HVC = (
 )
 
 # x0 reads of a device at x1.
-READ_LOOP = (
+READ_LOOP = rounds(
     0xB9400022,  # ldr w2, [x1]
-    0xF1000400,  # subs x0, x0, #1
-    0x54FFFFC1,  # b.ne .-8
-    0xD503207F,  # wfi
 )
 
 # x0 writes to a device at x1.
-WRITE_LOOP = (
+WRITE_LOOP = rounds(
     0xB9000022,  # str w2, [x1]
-    0xF1000400,  # subs x0, x0, #1
-    0x54FFFFC1,  # b.ne .-8
-    0xD503207F,  # wfi
 )
 
 # x0 reads of S3_3_C15_C2_0.
-REGISTER_READ_LOOP = (
+REGISTER_READ_LOOP = rounds(
     0xD53BF202,  # mrs x2, s3_3_c15_c2_0
-    0xF1000400,  # subs x0, x0, #1
-    0x54FFFFC1,  # b.ne .-8
-    0xD503207F,  # wfi
 )
 
 # x0 writes of S3_3_C15_C2_0.
-REGISTER_WRITE_LOOP = (
+REGISTER_WRITE_LOOP = rounds(
     0xD51BF202,  # msr s3_3_c15_c2_0, x2
-    0xF1000400,  # subs x0, x0, #1
-    0x54FFFFC1,  # b.ne .-8
-    0xD503207F,  # wfi
 )
 
 # x0 reads of the virtual counter.
-COUNTER_LOOP = (
+COUNTER_LOOP = rounds(
     0xD53BE042,  # mrs x2, cntvct_el0
-    0xF1000400,  # subs x0, x0, #1
-    0x54FFFFC1,  # b.ne .-8
-    0xD503207F,  # wfi
 )
 
 # x0 hypercalls.
-HVC_LOOP = (
+HVC_LOOP = rounds(
     0xD4000002,  # hvc #0
-    0xF1000400,  # subs x0, x0, #1
-    0x54FFFFC1,  # b.ne .-8
-    0xD503207F,  # wfi
 )
 
 # x0 exceptions from EL1.
-SVC_LOOP = (
+SVC_LOOP = rounds(
     0xD4000001,  # svc #0
-    0xF1000400,  # subs x0, x0, #1
-    0x54FFFFC1,  # b.ne .-8
-    0xD503207F,  # wfi
 )
 
 # x0 indirect calls of the function at x1.
-CALL_LOOP = (
+CALL_LOOP = rounds(
     0xD63F0020,  # blr x1
-    0xF1000400,  # subs x0, x0, #1
-    0x54FFFFC1,  # b.ne .-8
-    0xD503207F,  # wfi
 )
 
 # Every vector: go back.
@@ -518,8 +502,8 @@ UNTRANSLATABLE = (
     0xD503207F,  # wfi
 )
 
-# Watch the doubleword at x1 with the control in x2; store behind it, store to it, load from it.
-WATCH = (
+# Watch the doubleword at x1 with the control in x2, from here on.
+WATCH_ON = (
     0xD510109F,  # msr oslar_el1, xzr
     0xD51000C1,  # msr dbgwvr0_el1, x1
     0xD51000E2,  # msr dbgwcr0_el1, x2
@@ -527,6 +511,11 @@ WATCH = (
     0xD5100243,  # msr mdscr_el1, x3
     0xD50348FF,  # msr daifclr, #8
     0xD5033FDF,  # isb
+)
+
+# Watch; store behind the doubleword, store to it, load from it.
+WATCH = (
+    *WATCH_ON,
     0xF9000420,  # str x0, [x1, #8]
     0xB9000420,  # str w0, [x1, #4]
     0xB9400424,  # ldr w4, [x1, #4]
