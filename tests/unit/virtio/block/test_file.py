@@ -221,12 +221,20 @@ def test_a_reset_waits_for_the_transfer_and_drops_the_rest(
     bench.notify()
     assert held_write.entered.wait(60)
     reset = threading.Thread(target=bench.write, args=(Register.STATUS, 0))
+    waited, wait = threading.Event(), threading.Condition.wait
+
+    def wait_and_tell(condition: threading.Condition, timeout: float | None = None) -> bool:
+        if threading.current_thread() is reset:
+            waited.set()
+            held_write.let_go.set()
+        return wait(condition, timeout)
+
+    monkeypatch.setattr(threading.Condition, "wait", wait_and_tell)
     reset.start()
-    reset.join(0.05)  # it could be over by now, if it did not wait
-    assert reset.is_alive()
-    held_write.let_go.set()
     reset.join(60)
     assert not reset.is_alive()
+    assert waited.is_set()
+    held_write.let_go.set()
     bench.memory.write(BUFFERS, b"\xee" * 0x2000)
     bench.settle()
     assert image.read_bytes()[:1024] == SECTOR + b"\x55" * 512
