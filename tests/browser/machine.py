@@ -11,7 +11,6 @@ from typing import Self, TypeVar
 
 from avmm.config import MachineConfig
 from avmm.testing import ScriptedVm
-from avmm.testing.vm import LOOK_AGAIN_S
 from avmm.vm import Vm
 from avmm_control.ui.instrument import UiInstrument
 from avmm_control.ui.live import Live
@@ -85,14 +84,25 @@ class Machine:
         return found
 
     def until(self, predicate: Callable[[], object]) -> None:
-        """Wait until `predicate()` holds."""
+        """Wait until `predicate()` holds, seen after every look of the live stream: while a page is connected."""
 
-        async def look() -> None:
-            async with asyncio.timeout(DEADLINE_S):
-                while not predicate():
-                    await asyncio.sleep(LOOK_AGAIN_S)
+        async def seen() -> None:
+            live, holds = self.live, asyncio.Event()
+            look = live.look
 
-        self.do(look())
+            def look_and_see() -> None:
+                look()
+                if predicate():
+                    holds.set()
+
+            live.look = look_and_see  # type: ignore[method-assign]
+            try:
+                async with asyncio.timeout(DEADLINE_S):
+                    await holds.wait()
+            finally:
+                live.look = look  # type: ignore[method-assign]
+
+        self.do(seen())
 
     def cut(self) -> None:
         """Break every connection, as a network does."""
