@@ -185,24 +185,24 @@ class Handle:
     # Runs
 
     def complete_mmio(self) -> bool:
-        """Complete the access for which the last run left, as userspace says it did by leaving `exit_reason` alone.
+        """Complete the access for which a run left, as userspace says it did by leaving `exit_reason` alone, or setting it again.
 
         False when the instruction goes on to another access: it leaves for that. A user who has moved the program counter
         since finds it one instruction on: completing skips whatever is there.
         """
-        pc, self.pending_pc = self.pending_pc, None
-        if pc is None or self.run.exit_reason != ExitReason.MMIO or self.parts is None:
-            self.pending_mmio = []
+        if self.pending_pc is None or self.run.exit_reason != ExitReason.MMIO or self.parts is None:
             return True
+        pc, self.pending_pc = self.pending_pc, None
         now = self.parts.engine.read_register("pc")
         if now != pc:
             self.parts.engine.write_register("pc", now + _INSTRUCTION)
         else:
-            further = self.parts.complete(self.pending_mmio)
+            done = self.pending_mmio
+            further = self.parts.complete(done)
             if further is not None:
                 self.left(further)
+                self.pending_mmio = [*done, further]
                 return False
-        self.pending_mmio = []
         return True
 
     def left(self, why: object) -> int | None:
@@ -218,7 +218,7 @@ class Handle:
             case MmioExit():
                 self.run.exit_reason, self.run.mmio = ExitReason.MMIO, why
                 self.pending_pc = self.parts.engine.read_register("pc")
-                self.pending_mmio.append(why)
+                self.pending_mmio = [why]
                 self.mmio_exits += 1
             case SystemEventExit():
                 self.run.exit_reason, self.run.system_event = ExitReason.SYSTEM_EVENT, why

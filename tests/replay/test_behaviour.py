@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from avmm.errors import NotApplicable
 from avmm_arm64.layout import RAM_BASE
-from tests.replay.steps import ASLEEP, Answer, Do, failed, make, make_code, refused, stored
+from tests.replay.steps import ASLEEP, Do, failed, make, make_code, refused, stored
 
 # mov x19, #0x0a000000; adr x1, vectors; msr vbar_el1, x1; mov w1, #1; msr daifclr, #2; str w1, [x19]; mov w1, #2; str w1, [x19];
 # b .; and for an IRQ: mov w2, #3; str w2, [x19, #4]; mov x3, #0x3c5; msr spsr_el1, x3; eret
@@ -69,6 +68,18 @@ class TestMmio:
         do.machine.load(STORE_PAIR)
         do.machine.handles[0].set_pc(RAM_BASE)
         assert [await do("run", vcpu=0) for _ in range(3)] == [stored(0, 1), stored(4, 2), stored(8, 3)]
+
+    async def test_an_access_stays_to_be_completed_until_it_is(self, do: Do) -> None:
+        await make(do, "mmio")
+        assert await do("run", vcpu=0) == stored(0, 1)
+        assert await do("run", vcpu=0, preset_exit_reason=0, immediate_exit=1) == failed("EINTR")
+        assert await do("get_pc", vcpu=0) == {"ret": 0, "pc_at": "mmio+8"}
+        assert await do("run", vcpu=0, preset_exit_reason=6, immediate_exit=0) == stored(0, 2)
+
+    async def test_one_that_is_made_again_is_completed_once(self, do: Do) -> None:
+        await make(do, "mmio")
+        assert [await do("run", vcpu=0, preset_exit_reason=0) for _ in range(3)] == [stored(0, 1)] * 3
+        assert [await do("run", vcpu=0) for _ in range(2)] == [stored(0, 2), stored(0, 3)]
 
     async def test_a_load_finds_what_the_last_access_left(self, do: Do) -> None:
         await make(do, "mmio")
@@ -267,28 +278,3 @@ class TestPmu:
         await make(do, "mmio")
         timer = {"vcpu": 0, "group": "TIMER_CTRL", "attr": "TIMER_IRQ_VTIMER"}
         assert await do("get_attr", addr=pointer, **timer) == refused("EFAULT")
-
-
-@pytest.mark.parametrize(
-    ("operation", "arguments"),
-    [
-        ("teleport", {}),
-        ("create_vcpu", {"vcpu": 1, "colour": "red"}),
-        ("create_vcpu", {"vcpu": "first"}),
-        ("run", {"vcpu": 3}),
-        ("check_extension", {"cap": "TELEPORT"}),
-        ("enable_cap", {"cap": "TELEPORT"}),
-        ("vgic_set_addr", {"which": "its", "addr": 0}),
-        ("join_attr", {}),
-        ("irq_line", {"type": "lpi", "vcpu": 0, "num": 40, "level": 1}),
-        ("set_signal_mask", {"vcpu": 0, "mask": "none"}),
-        ("get_attr", {"vcpu": 0, "group": "TIMER", "attr": 0}),
-        ("get_attr", {"vcpu": 0, "group": "TIMER_CTRL", "attr": "VTIMER"}),
-        ("check_extension", {"cap": "NR_VCPUS", "num": 9}),
-    ],
-)
-async def test_what_does_not_exist_is_said_to(do: Do, operation: str, arguments: Answer) -> None:
-    await do("create_vgic_v3")
-    await do("create_vcpu", vcpu=0)
-    with pytest.raises(NotApplicable):
-        await do(operation, **arguments)

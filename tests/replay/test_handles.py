@@ -138,3 +138,28 @@ class TestIds:
         await do("set_pc", vcpu=0, program="cpu_on")
         assert [await do("run", vcpu=0) for _ in range(3)] == [stored(0, 0), stored(4, 0xFFFF_FFFC), stored(8, 0xFFFF_FFFE)]
         assert [await do("run", vcpu=1) for _ in range(2)] == [stored(0x40, 0xABCD), stored(0x44, 0x8000_0001)]
+
+
+@pytest.mark.parametrize(
+    ("operation", "arguments"),
+    [
+        ("teleport", {}),
+        ("create_vcpu", {"vcpu": 1, "colour": "red"}),
+        ("create_vcpu", {"vcpu": "first"}),
+        ("run", {"vcpu": 3}),
+        ("check_extension", {"cap": "TELEPORT"}),
+        ("enable_cap", {"cap": "TELEPORT"}),
+        ("vgic_set_addr", {"which": "its", "addr": 0}),
+        ("join_attr", {}),
+        ("irq_line", {"type": "lpi", "vcpu": 0, "num": 40, "level": 1}),
+        ("set_signal_mask", {"vcpu": 0, "mask": "none"}),
+        ("get_attr", {"vcpu": 0, "group": "TIMER", "attr": 0}),
+        ("get_attr", {"vcpu": 0, "group": "TIMER_CTRL", "attr": "VTIMER"}),
+        ("check_extension", {"cap": "NR_VCPUS", "num": 9}),
+    ],
+)
+async def test_what_does_not_exist_is_said_to(do: Do, operation: str, arguments: Answer) -> None:
+    await do("create_vgic_v3")
+    await do("create_vcpu", vcpu=0)
+    with pytest.raises(NotApplicable):
+        await do(operation, **arguments)
