@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from avmm.plugin import Device, Width
-from avmm_arm64.gic import Gic
+from avmm_arm64.gic import CpuInterface, Gic
 from avmm_arm64.gic.access import WORD
 from avmm_arm64.gic.irq_state import IrqBank
 from avmm_arm64.gic.redistributor import FRAME_SIZE
@@ -66,11 +67,23 @@ class Overlooked:
         return (self.latch | self.level) >> shift & WORD if offset & ~0xFF == 0x200 and shift >= 0 else 0
 
 
+class LastingInterface(CpuInterface):
+    """A CPU interface that a reset of its vCPU leaves as it is: KVM resets it with the whole controller alone."""
+
+    def reset(self) -> None:
+        """Nothing but a look at what is pending."""
+        self.update()
+
+
 class QueueingGic(Gic):
     """See the module; arguments as for `Gic`. Its registers are `distributor_device` and `redistributors_device`."""
 
     def __init__(self, affinities: Sequence[int], signal: Callable[[int, bool, bool], None], spis: int) -> None:
         super().__init__(affinities, signal, spis)
+        for index, redistributor in enumerate(self.redistributors):
+            redistributor.interface = LastingInterface(redistributor.bank, self.distributor, partial(signal, index))
+            self.interfaces[index] = redistributor.interface
+        self.distributor.attach(self.interfaces)
         self._shared = Overlooked(self.distributor.spis)
         self._private = [Overlooked(redistributor.bank) for redistributor in self.redistributors]
         self.distributor_device: Device = _Watched(self.distributor, lambda offset: (self._shared, offset), self._switch)

@@ -1019,6 +1019,20 @@ MUTANTS = [
         (QUEUE,),
     ),
     Mutant(
+        "a reset of a vCPU resets KVM's CPU interface",
+        ARM64 + "kvm_gic_queue.py",
+        'alone."""\n\n    def reset(self)',
+        'alone."""\n\n    def set_back(self)',
+        (QUEUE,),
+    ),
+    Mutant(
+        "an access that userspace gave up is forgotten",
+        ARM64 + "kvm_handle.py",
+        "or self.parts is None:\n            return True\n        pc,",
+        "or self.parts is None:\n            self.pending_pc = None\n            return True\n        pc,",
+        (BEHAVIOUR,),
+    ),
+    Mutant(
         "an overlooked SGI comes twice",
         ARM64 + "kvm_gic_queue.py",
         "            overlooked.latch &= ~overlooked.bank.latch\n",

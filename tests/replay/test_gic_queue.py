@@ -78,6 +78,18 @@ async def test_one_that_was_sent_is_overlooked_too_and_then_comes_once(do: Do) -
     assert await do("join", vcpu=1, timeout_ms=10) == ASLEEP, "it came once and for all"
 
 
+async def test_a_reset_of_the_vcpu_leaves_its_interface_as_it_is(do: Do) -> None:
+    await make(do, "gic_ready_wait", gic=True)
+    assert await do("run", vcpu=0) == stored(0, 0x600D)
+    assert await do("run", vcpu=0, timeout_ms=10) == ASLEEP
+    await interrupted(do, 0)
+    await do("vcpu_init", vcpu=0, features=["psci_0_2"])
+    await do("set_pc", vcpu=0, program="wfi")
+    assert await do("run", vcpu=0, timeout_ms=10) == ASLEEP
+    await do("irq_line", type="spi", vcpu=0, num=40, level=1)
+    assert await do("join", vcpu=0) == stored(0, 1), "enabled, and its priority lets it through"
+
+
 async def test_what_the_guest_takes_back_is_gone(do: Do) -> None:
     await make(do, "gic_ready_wait", gic=True)
     gic(do).redistributors_device.write(0x1_0200, 4, 1 << 21)
