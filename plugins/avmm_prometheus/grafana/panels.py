@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from string import ascii_uppercase
 
 from grafana_foundation_sdk.builders import common, dashboard, heatmap, prometheus, stat, table, timeseries
+from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.common import (
     GraphGradientMode,
     HeatmapCellLayout,
@@ -19,6 +20,7 @@ from grafana_foundation_sdk.models.dashboard import (
     DashboardCursorSync,
     DashboardLinkType,
     DataSourceRef,
+    Panel,
     VariableRefresh,
     VariableSort,
 )
@@ -34,6 +36,10 @@ VM_VARIABLES = (
 ONE_VM = 'instance="$instance", vm="$vm"'
 Query = tuple[str, str]
 """An expression, and the legend of its series."""
+
+
+Panels = Sequence[Builder[Panel]]
+"""The panels of one row."""
 
 
 def rate(metric: str, where: str, by: str) -> str:
@@ -146,4 +152,13 @@ def board(uid: str, title: str, help_: str, *variables: tuple[str, str]) -> dash
             .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
             .sort(VariableSort.NATURAL_ASC)
         )
+    return made
+
+
+def with_rows(made: dashboard.Dashboard, rows: Mapping[str, Panels]) -> dashboard.Dashboard:
+    """`made` with further rows of panels, by their titles."""
+    for title, panels in rows.items():
+        made = made.with_row(dashboard.Row(title))
+        for panel in panels:
+            made = made.with_panel(panel)
     return made

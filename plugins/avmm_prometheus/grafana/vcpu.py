@@ -2,130 +2,127 @@
 
 from __future__ import annotations
 
-from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
+from grafana_foundation_sdk.builders.dashboard import Dashboard
 
-from avmm_prometheus.grafana.panels import ONE_VM, VM_VARIABLES, board, graph, heat, quantiles, rate
+from avmm_prometheus.grafana.panels import ONE_VM, VM_VARIABLES, Panels, board, graph, heat, quantiles, rate, with_rows
 
 _VCPU = f'{ONE_VM}, vcpu="$vcpu"'
 
 
 def vcpu() -> Dashboard:
     """One vCPU."""
-    return (
-        board(
-            "avmm-vcpu",
-            "avmm / vCPU",
-            "One vCPU.",
-            *VM_VARIABLES,
-            ("vcpu", f"label_values(avmm_vcpu_entries_total{{{ONE_VM}}}, vcpu)"),
-        )
-        .with_row(Row("Time"))
-        .with_panel(
-            graph(
-                "State time",
-                "Share of its time by state.",
-                "percentunit",
-                (rate("avmm_vcpu_seconds_total", _VCPU, "state"), "{{state}}"),
-                stacked=True,
-            )
-        )
-        .with_panel(
-            graph(
-                "Exits",
-                "A second, by reason.",
-                "ops",
-                (rate("avmm_vcpu_exits_total", _VCPU, "reason"), "{{reason}}"),
-                stacked=True,
-            )
-        )
-        .with_panel(
-            graph(
-                "Guest instructions",
-                "A second, while they are counted.",
-                "ops",
-                (f"rate(avmm_vcpu_guest_instructions_total{{{_VCPU}}}[$__rate_interval])", "instructions"),
-            )
-        )
-        .with_row(Row("Requests and kicks"))
-        .with_panel(
-            graph(
-                "Requests",
-                "Made of it and handled by it, a second.",
-                "ops",
-                (rate("avmm_vcpu_requests_made_total", _VCPU, "request"), "{{request}} made"),
-                (rate("avmm_vcpu_requests_handled_total", _VCPU, "request"), "{{request}} handled"),
-            )
-        )
-        .with_panel(
-            graph(
-                "Kicks", "A second, by what they came to.", "ops", (rate("avmm_vcpu_kicks_total", _VCPU, "action"), "{{action}}")
-            )
-        )
-        .with_panel(
-            graph(
-                "Wake-ups",
-                "A second, beside those for nothing.",
-                "ops",
-                (f"rate(avmm_vcpu_wakeups_total{{{_VCPU}}}[$__rate_interval])", "woken"),
-                (f"rate(avmm_vcpu_spurious_wakeups_total{{{_VCPU}}}[$__rate_interval])", "spurious"),
-                (f"rate(avmm_vcpu_halts_total{{{_VCPU}}}[$__rate_interval])", "halts"),
-            )
-        )
-        .with_panel(
-            graph(
-                "Stalled WAITs",
-                "Requesters that wait for its acknowledgement, and how long the longest has been waiting.",
-                "short",
-                (f"avmm_vcpu_waits_pending{{{_VCPU}}}", "waiting"),
-                (f"avmm_vcpu_oldest_wait_seconds{{{_VCPU}}}", "longest, seconds"),
-            )
-        )
-        .with_panel(
-            graph(
-                "Halt polling",
-                "Share of its time, by whether it spared a sleep; and the window.",
-                "percentunit",
-                (rate("avmm_vcpu_halt_poll_seconds_total", _VCPU, "result"), "{{result}}"),
-            )
-        )
-        .with_panel(
-            graph(
-                "Polling window",
-                "How long the next halt polls.",
-                "s",
-                (f"avmm_vcpu_halt_poll_window_seconds{{{_VCPU}}}", "window"),
-            )
-        )
-        .with_row(Row("Latency"))
-        .with_panel(graph("Kick to exit", "From an IPI to being out.", "s", *quantiles("avmm_vcpu_kick_to_exit_seconds", _VCPU)))
-        .with_panel(graph("Halts", "From a halt to its end.", "s", *quantiles("avmm_vcpu_halt_wait_seconds", _VCPU)))
-        .with_panel(graph("Timer lateness", "Of its timers.", "s", *quantiles("avmm_vcpu_timer_lateness_seconds", _VCPU)))
-        .with_panel(heat("Kick to exit", "Fourfold buckets.", "avmm_vcpu_kick_to_exit_seconds", _VCPU))
-        .with_panel(heat("Halts", "Fourfold buckets.", "avmm_vcpu_halt_wait_seconds", _VCPU))
-        .with_panel(heat("Timer lateness", "Fourfold buckets.", "avmm_vcpu_timer_lateness_seconds", _VCPU))
-        .with_row(Row("Interrupts"))
-        .with_panel(
-            graph(
-                "Acknowledged",
-                "A second, by kind.",
-                "ops",
-                (rate("avmm_vcpu_interrupts_acknowledged_total", _VCPU, "kind"), "{{kind}}"),
-            )
-        )
-        .with_panel(
-            graph(
-                "Timers",
-                "Times a second they went off.",
-                "ops",
-                (rate("avmm_vcpu_timer_fires_total", _VCPU, "timer"), "{{timer}}"),
-            )
-        )
-        .with_panel(
-            graph(
-                "PMU overflows",
-                "A second, by counter.",
-                "ops",
-                (rate("avmm_vcpu_pmu_overflows_total", _VCPU, "counter"), "{{counter}}"),
-            )
-        )
+    made = board(
+        "avmm-vcpu",
+        "avmm / vCPU",
+        "One vCPU.",
+        *VM_VARIABLES,
+        ("vcpu", f"label_values(avmm_vcpu_entries_total{{{ONE_VM}}}, vcpu)"),
     )
+    return with_rows(
+        made,
+        {
+            "Time": _time(),
+            "Requests and kicks": _requests(),
+            "Latency": _latency(),
+            "Interrupts": _interrupts(),
+        },
+    )
+
+
+def _time() -> Panels:
+    return [
+        graph(
+            "State time",
+            "Share of its time by state.",
+            "percentunit",
+            (rate("avmm_vcpu_seconds_total", _VCPU, "state"), "{{state}}"),
+            stacked=True,
+        ),
+        graph(
+            "Exits",
+            "A second, by reason.",
+            "ops",
+            (rate("avmm_vcpu_exits_total", _VCPU, "reason"), "{{reason}}"),
+            stacked=True,
+        ),
+        graph(
+            "Guest instructions",
+            "A second, while they are counted.",
+            "ops",
+            (f"rate(avmm_vcpu_guest_instructions_total{{{_VCPU}}}[$__rate_interval])", "instructions"),
+        ),
+    ]
+
+
+def _requests() -> Panels:
+    return [
+        graph(
+            "Requests",
+            "Made of it and handled by it, a second.",
+            "ops",
+            (rate("avmm_vcpu_requests_made_total", _VCPU, "request"), "{{request}} made"),
+            (rate("avmm_vcpu_requests_handled_total", _VCPU, "request"), "{{request}} handled"),
+        ),
+        graph("Kicks", "A second, by what they came to.", "ops", (rate("avmm_vcpu_kicks_total", _VCPU, "action"), "{{action}}")),
+        graph(
+            "Wake-ups",
+            "A second, beside those for nothing.",
+            "ops",
+            (f"rate(avmm_vcpu_wakeups_total{{{_VCPU}}}[$__rate_interval])", "woken"),
+            (f"rate(avmm_vcpu_spurious_wakeups_total{{{_VCPU}}}[$__rate_interval])", "spurious"),
+            (f"rate(avmm_vcpu_halts_total{{{_VCPU}}}[$__rate_interval])", "halts"),
+        ),
+        graph(
+            "Stalled WAITs",
+            "Requesters that wait for its acknowledgement, and how long the longest has been waiting.",
+            "short",
+            (f"avmm_vcpu_waits_pending{{{_VCPU}}}", "waiting"),
+            (f"avmm_vcpu_oldest_wait_seconds{{{_VCPU}}}", "longest, seconds"),
+        ),
+        graph(
+            "Halt polling",
+            "Share of its time, by whether it spared a sleep; and the window.",
+            "percentunit",
+            (rate("avmm_vcpu_halt_poll_seconds_total", _VCPU, "result"), "{{result}}"),
+        ),
+        graph(
+            "Polling window",
+            "How long the next halt polls.",
+            "s",
+            (f"avmm_vcpu_halt_poll_window_seconds{{{_VCPU}}}", "window"),
+        ),
+    ]
+
+
+def _latency() -> Panels:
+    return [
+        graph("Kick to exit", "From an IPI to being out.", "s", *quantiles("avmm_vcpu_kick_to_exit_seconds", _VCPU)),
+        graph("Halts", "From a halt to its end.", "s", *quantiles("avmm_vcpu_halt_wait_seconds", _VCPU)),
+        graph("Timer lateness", "Of its timers.", "s", *quantiles("avmm_vcpu_timer_lateness_seconds", _VCPU)),
+        heat("Kick to exit", "Fourfold buckets.", "avmm_vcpu_kick_to_exit_seconds", _VCPU),
+        heat("Halts", "Fourfold buckets.", "avmm_vcpu_halt_wait_seconds", _VCPU),
+        heat("Timer lateness", "Fourfold buckets.", "avmm_vcpu_timer_lateness_seconds", _VCPU),
+    ]
+
+
+def _interrupts() -> Panels:
+    return [
+        graph(
+            "Acknowledged",
+            "A second, by kind.",
+            "ops",
+            (rate("avmm_vcpu_interrupts_acknowledged_total", _VCPU, "kind"), "{{kind}}"),
+        ),
+        graph(
+            "Timers",
+            "Times a second they went off.",
+            "ops",
+            (rate("avmm_vcpu_timer_fires_total", _VCPU, "timer"), "{{timer}}"),
+        ),
+        graph(
+            "PMU overflows",
+            "A second, by counter.",
+            "ops",
+            (rate("avmm_vcpu_pmu_overflows_total", _VCPU, "counter"), "{{counter}}"),
+        ),
+    ]
