@@ -10,7 +10,7 @@ RULES = "tests/rules/"
 DEKKER, TABLE, KICKS = RULES + "test_dekker.py", RULES + "test_table.py", RULES + "test_kicks.py"
 WAIT, SLEEP, POWER = RULES + "test_wait.py", RULES + "test_sleep.py", RULES + "test_power.py"
 REQUESTS, POSTED, MODE = RULES + "test_requests.py", RULES + "test_posted.py", RULES + "test_mode.py"
-CANCELLATION, FAILURE = RULES + "test_cancellation.py", RULES + "test_failure.py"
+CANCELLATION = RULES + "test_cancellation.py"
 CORE, ARM, FUZZ = "tests/unit/core/", "tests/unit/arm64/", "tests/fuzz/test_machine.py"
 STAY, STAYS = RULES + "test_stay.py", CORE + "test_stay.py"
 ARM64 = "arch/avmm_arm64/"
@@ -1433,7 +1433,7 @@ MUTANTS = [
     Mutant(
         "a client that does not read is kept",
         "plugins/avmm_control/protocol.py",
-        "            self._stalled = self.loop.call_later(limits.stalled_s, self.transport.abort)\n",
+        "        self._stalled = self.loop.call_later(self.limits.stalled_s, self.transport.abort)\n",
         "",
         (CONTROL + "test_bad_input.py::test_a_client_that_does_not_take_its_answer_is_cut_off",),
     ),
