@@ -28,10 +28,6 @@ def has_colour(page: Page, name: str) -> None:
     page.wait_for_function(f"() => ({COLOURS})().includes('{name}')")
 
 
-def terminal_text(page: Page) -> str:
-    return "\n".join(page.locator("#terminal .xterm-rows > div").all_inner_texts())
-
-
 def test_a_running_guest_is_shown(opened: Open) -> None:
     with Machine(lambda ui: ticking(4, ui)) as machine:
         page = opened(machine)

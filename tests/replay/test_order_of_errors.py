@@ -20,7 +20,6 @@ from avmm_arm64.timer import TimerPpis
 INTERRUPTS = 96
 NUMBERS = (-(2**31), -1, 0, 1, 15, 16, 22, 23, 27, 30, 31, 32, 33, 95, 96, 991, 1019, 1020, 1023, 1024, 2**31 - 1)
 BOTH = (False, True)
-Irqs = tuple[int | None, ...]
 
 
 @dataclass

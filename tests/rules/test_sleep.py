@@ -8,7 +8,7 @@ from avmm import ExitReason, Request, VcpuMode
 from avmm.clock import VirtualClock
 from avmm.exits import HALTED, YIELDED, Halted
 from avmm.plugin import Tracepoint
-from avmm.testing import Call, Script, ScriptedVcpu, ScriptedVm, Spin, ToyCall, ToyRequest, in_thread
+from avmm.testing import Call, ScriptedVm, Spin, ToyCall, ToyRequest, in_thread
 from avmm.vcpu.halt import HaltPoll
 
 WORK = ToyRequest.WORK
@@ -198,14 +198,6 @@ async def test_a_deadline_that_has_passed_ends_the_halt_at_once(scripted_vm):
     vm = await scripted_vm([Halted(0), Halted(5), Spin()])
     await vm.until(lambda: vm.guest().entries == 3)
     assert vm.clock.now_ns() >= 5
-
-
-def _halting_guest(clock: HandClock, *halts: int):
-    def guest(cpu: ScriptedVcpu) -> Script:
-        for _ in halts:
-            yield HALTED
-
-    return guest
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from avmm_virtio.sockets import Address, TcpAddress, UnixAddress, check_path
 
-SCHEMES = ("nbd", "nbd+unix")
 _PORT = 10809
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,15 +27,6 @@ async def test_a_full_ring_keeps_the_last_and_counts_the_lost(tmp_path: Path) ->
     assert whole.recorded == last.recorded + last.lost
     assert whole.slices[-1].name == last.slices[-1].name == "halted"
     assert f"{last.lost} before those are lost" in Summary.of(last).text()
-
-
-@pytest.fixture
-def eager_threads() -> Iterator[None]:
-    """Threads take turns as often as they can."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(interval)
 
 
 async def test_no_event_of_several_threads_is_lost_or_counted_twice(eager_threads: None) -> None:

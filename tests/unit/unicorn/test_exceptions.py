@@ -13,9 +13,8 @@ from tests.unit.unicorn import programs
 from tests.unit.unicorn.guest import CODE, DATA, DEADLINE, DEVICE, FUNCTION, RAM, VECTORS, Guest
 
 IL = 1 << 25
-EC_UNKNOWN, EC_FP, EC_SVC, EC_MSR = 0x00 << 26, 0x07 << 26, 0x15 << 26, 0x18 << 26
-EC_FETCH_LOWER, EC_FETCH, EC_PC = 0x20 << 26, 0x21 << 26, 0x22 << 26
-EC_DATA_LOWER, EC_DATA, EC_BRK = 0x24 << 26, 0x25 << 26, 0x3C << 26
+EC_UNKNOWN, EC_FP, EC_SVC = 0x00 << 26, 0x07 << 26, 0x15 << 26
+EC_FETCH, EC_PC, EC_DATA, EC_BRK = 0x21 << 26, 0x22 << 26, 0x25 << 26, 0x3C << 26
 WRITE = 1 << 6
 EXTERNAL = 0x10
 NOWHERE = 0x7000_0000

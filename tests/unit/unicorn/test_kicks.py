@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -77,16 +76,7 @@ def test_an_exception_loop_without_vectors_is_left(guest: Guest, vectors: int) -
     kicked_from_a_thread(guest, 50, lambda number: None)
 
 
-@pytest.fixture
-def quick_switches() -> Iterator[None]:
-    """Threads that are busy in Python give the interpreter away after 10 us and not after 5 ms."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    yield
-    sys.setswitchinterval(before)
-
-
-@pytest.mark.usefixtures("quick_switches")
+@pytest.mark.usefixtures("eager_threads")
 def test_kicks_that_nobody_waits_for(guest: Guest) -> None:
     """Kickers as fast as they can: entries end at once or run on, and the guest's own count is never wrong."""
     guest.start(programs.PUSH, x0=DATA)

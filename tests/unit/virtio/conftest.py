@@ -1,4 +1,4 @@
-"""Backends talk to either event loop: uvloop is what `avmm run` uses where it is installed."""
+"""On either event loop: uvloop is what `avmm run` uses where it is installed."""
 
 from __future__ import annotations
 
