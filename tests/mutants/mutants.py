@@ -20,6 +20,7 @@ MODEL, ATTRIBUTES, PMU_ATTRIBUTES = "tests/replay/test_model.py", RULES + "test_
 MEASURED, ROM = CORE + "test_measured.py", CORE + "test_rom.py"
 FLASHED, FW_CFGS = "tests/unit/firmware/test_flash.py", "tests/unit/firmware/test_fw_cfg.py"
 
+ENTRIES, REGISTRY = "avmm/entry_points.py", "tests/unit/test_registry.py"
 CONFIG, CHECKS = "tests/unit/test_config.py", "avmm/config_checks.py"
 WORD, ENTRY = "avmm/vcpu/word.py", "avmm/vcpu/guest_entry.py"
 VCPU, KICKER, HALT = "avmm/vcpu/vcpu.py", "avmm/vcpu/kicker.py", "avmm/vcpu/halt.py"
@@ -1462,6 +1463,12 @@ MUTANTS = [
         "return new, 0",
         (CONTROL + "test_streams.py",),
     ),
+    # What every run needs, without the libraries for it.
+    Mutant("a distribution counts twice", ENTRIES, "if project not in seen:", "if True:", (CORE + "test_entry_points.py",)),
+    Mutant("a comment is an entry point", ENTRIES, 'elif not line.startswith("#"):', "else:", (CORE + "test_entry_points.py",)),
+    Mutant("of two plugins of a name the first is taken", "avmm/registry.py", "if len(quick) == 1:", "if quick:", (REGISTRY,)),
+    Mutant("structlog hears events unasked", "avmm/log.py", "structlog.is_configured()", "True", (CORE + "test_log.py",)),
+    Mutant("structlog never hears events", "avmm/log.py", "structlog.is_configured()", "False", (CORE + "test_log.py",)),
     # The machine's description.
     Mutant("a number above its limit passes", CHECKS, "if value > high:", "if value > high + 1:", (CONFIG,)),
     Mutant(

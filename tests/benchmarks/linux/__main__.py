@@ -8,12 +8,13 @@ import sys
 from collections.abc import Callable
 
 from avmm.errors import FetchError
-from tests.benchmarks.linux import boot, compute, disk, network, resting, tasks
+from tests.benchmarks.linux import boot, compute, disk, network, resting, start, tasks
 from tests.benchmarks.linux.guest import Guest, debian
 from tests.benchmarks.linux.machines import QEMU, compile_sources
 from tests.benchmarks.table import Row, render
 
 PARTS: dict[str, Callable[[Guest, int], list[Row]]] = {
+    "start": start.run,
     "boot": boot.run,
     "compute": compute.run,
     "tasks": tasks.run,
