@@ -107,7 +107,9 @@ class KvmMachine:
             ArmRequest.RELOAD_PMU: self._handle_reload_pmu,
         }
         vcpu = self.vm.add_vcpu(handlers, _NAMES)
-        firmware = FirmwareFeatures(stolen_time=lambda: self._stolen_times.vcpus[index])
+        firmware = FirmwareFeatures(
+            system_suspend=lambda: self.system_suspend, stolen_time=lambda: self._stolen_times.vcpus[index]
+        )
         handle = Handle(vcpu, number, firmware)
         self._by_id[number] = handle
         self.handles.append(handle)
@@ -264,7 +266,6 @@ class KvmMachine:
             self._engine = self._engine_factory(EngineOptions("arm64", CPU_MODEL, vm.clock))
             for slot in vm.memory:
                 self._engine.map_memory(slot)
-        handle.firmware.system_suspend = self.system_suspend
         ppis = self.attributes.timers.vcpus[index]
         gic = self._irqchip.gic if self._irqchip is not None else None
         if gic is not None:

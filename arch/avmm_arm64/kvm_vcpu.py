@@ -10,7 +10,7 @@ from avmm.plugin import Hypercall, Leave, SystemEvent, SystemRegister, Userspace
 from avmm_arm64.gic import Gic
 from avmm_arm64.kvm_irqchip import PinsOnly
 from avmm_arm64.pmu_options import PmuOptions
-from avmm_arm64.psci import Psci, Result
+from avmm_arm64.psci import Function, Psci, Result
 from avmm_arm64.requests import ArmRequest
 from avmm_arm64.sysregs import ABSENT
 from avmm_arm64.timer import SystemCounter, TimerPpis
@@ -70,7 +70,8 @@ class FirmwareFeatures:
 
     psci: bool = True
     """PSCI 0.2 or later; without it every PSCI call is NOT_SUPPORTED."""
-    system_suspend: bool = False
+    system_suspend: Callable[[], bool] = lambda: False
+    """Whether SYSTEM_SUSPEND leaves for userspace (KVM_CAP_ARM_SYSTEM_SUSPEND), or is not supported."""
     stolen_time: Callable[[], int | None] = lambda: None
     """The guest physical address of the stolen-time structure."""
 
@@ -161,8 +162,10 @@ class KvmVcpu(Arm64Vcpu):
             call.result(0, self._stolen_time(function, call.argument(1) & 0xFFFF_FFFF))
         elif function >> 24 & ~0x40 == 0x84 and not self._features.psci:
             call.result(0, Result.NOT_SUPPORTED)
-        elif function & ~_SMC64 == _SYSTEM_SUSPEND and self._features.system_suspend:
+        elif function & ~_SMC64 == _SYSTEM_SUSPEND and self._features.system_suspend():
             self.leave(SystemEventExit(SystemEventType.SUSPEND))  # x0 is userspace's to set
+        elif function == Function.FEATURES and call.argument(1) & 0xFFFF_FFFF & ~_SMC64 == _SYSTEM_SUSPEND:
+            call.result(0, Result.SUCCESS if self._features.system_suspend() else Result.NOT_SUPPORTED)
         else:
             super().hypercall(call)
 

@@ -21,6 +21,8 @@ ASK_FOR_STOLEN_TIME = bytes.fromhex(
 )
 
 
+# mov x19, #0x0a000000; w0 = PSCI_FEATURES; w1 = SYSTEM_SUSPEND by its 64-bit number; hvc #0; str w0, [x19]
+ASK_FOR_SYSTEM_SUSPEND = "1340a1d2 40018052 0080b072 c1018052 0180b872 020000d4 600200b9"
 # mov x19, #0x0a000000; a timer of a millisecond: movz x1, #1, lsl 16; msr cntv_tval_el0, x1; mov x1, #1; msr cntv_ctl_el0, x1;
 # isb; and for ever: wfi; mrs x1, cntv_ctl_el0; str w1, [x19, #0x90]
 WAIT_FOR_TIMER = "1340a1d2 2100a0d2 01e31bd5 210080d2 21e31bd5 df3f03d5 7f2003d5 21e33bd5 619200b9 fdffff17"
@@ -144,6 +146,21 @@ class TestPsci:
         await do("vcpu_init", vcpu=1, features=["psci_0_2"])
         await do("set_pc", vcpu=1, program="mmio")
         assert await do("run", vcpu=1) == stored(0, 1)
+
+    async def test_system_suspend_is_there_from_when_it_is_asked_for(self, do: Do) -> None:
+        await make(do, "system_suspend")
+        assert await do("run", vcpu=0) == stored(0, 0xFFFF_FFFF)
+        await do("enable_cap", cap="ARM_SYSTEM_SUSPEND")
+        assert await do("run", vcpu=0, immediate_exit=1) == failed("EINTR", "MMIO")
+        await do("set_pc", vcpu=0, program="system_suspend")
+        assert (await do("run", vcpu=0, immediate_exit=0))["system_event"] == {"type": 5, "flags": 0}
+
+    @pytest.mark.parametrize("enabled", [True, False])
+    async def test_firmware_tells_of_it(self, do: Do, enabled: bool) -> None:
+        await make_code(do, ASK_FOR_SYSTEM_SUSPEND)
+        if enabled:
+            await do("enable_cap", cap="ARM_SYSTEM_SUSPEND")
+        assert await do("run", vcpu=0) == stored(0, 0 if enabled else 0xFFFF_FFFF)
 
     async def test_a_reset_stops_every_vcpu(self, do: Do) -> None:
         await make(do, "reset", vcpus=2)
