@@ -1601,4 +1601,11 @@ MUTANTS = [
         "*constants = move->size;",
         (REUSED,),
     ),
+    Mutant(
+        "an interrupt that is unmasked waits for something else",
+        UNICORN + "translate.c",
+        "lib.tcg_brcondi_i32(tcg, COND_NE, handle(tcg, request), INTERRUPT_ALWAYS, leave);",
+        "lib.tcg_brcondi_i32(tcg, COND_LT, handle(tcg, request), 0, leave);",
+        ("tests/unit/unicorn/test_interrupts.py",),
+    ),
 ]

@@ -174,6 +174,7 @@ typedef struct {
 #define OP_SUB_I64 79
 #define COND_LT 2
 #define COND_EQ 8
+#define COND_NE 9
 #define TYPE_I32 0
 #define TYPE_I64 1
 

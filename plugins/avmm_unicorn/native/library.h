@@ -68,6 +68,7 @@
     SYMBOL(tcg_temp_free, "tcg_temp_free_internal_aarch64", void, (void *tcg, void *temp))                               \
     SYMBOL(tcg_brcondi_i32, "tcg_gen_brcondi_i32_aarch64", void, (void *, int, uintptr_t, int32_t, void *label))         \
     SYMBOL(tcg_brcondi_i64, "tcg_gen_brcondi_i64_aarch64", void, (void *, int, uintptr_t, int64_t, void *label))         \
+    SYMBOL(tcg_look_up, "tcg_gen_lookup_and_goto_ptr_aarch64", void, (void *tcg))                                        \
     SYMBOL(tcg_exit_tb, "tcg_gen_exit_tb_aarch64", void, (void *tcg, void *tb, unsigned index))                         
 
 #define DECLARE_SYMBOL(field, name, result, arguments) result(*field) arguments;

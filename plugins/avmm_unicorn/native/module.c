@@ -8,6 +8,7 @@ CoreObjects core;
 
 const Replacement avmm_replacements[] = {
     {"translator_loop_aarch64", (void *)avmm_translator_loop},
+    {"tcg_gen_exit_tb_aarch64", (void *)avmm_exit_block},
     {"tcg_gen_code_aarch64", (void *)avmm_gen_code},
     {"check_exit_request_aarch64", (void *)avmm_check_exit_request},
     {"helper_pre_hvc_aarch64", (void *)avmm_helper_pre_hvc},

@@ -305,6 +305,7 @@ void avmm_drain(Vcpu *vcpu, bool between_blocks);
 #define BLOCK_TOO_LONG 1 /* in CPU_ICOUNT_BUDGET: the budget does not reach to the end of the next block */
 void avmm_translator_loop(const TranslatorOps *, DisasContext *, void *cpu, void *tb, int max_insns);
 void avmm_check_exit_request(void *tcg);
+void avmm_exit_block(void *tcg, void *tb, unsigned index);
 uintptr_t *avmm_put_subtract(void *tcg, int64_t *place, void *if_negative);
 void avmm_settle_block(Vcpu *vcpu);
 uint64_t avmm_not_executed(Vcpu *vcpu);

@@ -12,6 +12,7 @@
 #define ENV_EXIT_FLAG (ARM_ICOUNT_DECR - ARM_ENV)
 #define ENV_BUDGET (CPU_ICOUNT_EXTRA - ARM_ENV)
 #define ENV_RUNNING (CPU_ICOUNT_BUDGET - ARM_ENV)
+#define ENV_INTERRUPT_REQUEST (CPU_INTERRUPT_REQUEST - ARM_ENV)
 #define ENV_VCPU (CPU_OPAQUE - ARM_ENV)
 #define EXIT_FLAG_SET 0xffff0000u
 
@@ -218,6 +219,27 @@ void avmm_translator_loop(const TranslatorOps *ops, DisasContext *context, void 
 
 /* The library would look at the exit flag after every load and store, and redo the instruction: see kick(). */
 void avmm_check_exit_request(void *tcg) { (void)tcg; }
+
+/*
+ * tcg_gen_exit_tb(): where a block ends with a system register write or an exception return, the library goes back to its loop to look
+ * whether an interrupt can be taken now. There is none to look for unless a line is up, and then interrupt_request says so, or the exit
+ * flag is set, which the next block looks at: go on to that.
+ */
+void avmm_exit_block(void *tcg, void *tb, unsigned index)
+{
+    Vcpu *vcpu = avmm_executing;
+    const void *block = vcpu == NULL || vcpu->translating == NULL ? NULL : vcpu->translating->tb;
+    bool plain = block != NULL && (FIELD(uint32_t, block, TB_CFLAGS) & ~(CF_CLUSTER | CF_PARALLEL)) == 0;
+    if (tb == NULL && plain && !vcpu->counting && (FIELD(uint32_t, block, TB_FLAGS) & HFLAG_AARCH64)) {
+        void *leave = lib.gen_new_label(tcg), *request = lib.tcg_temp_new(tcg, TYPE_I32, false);
+        lib.tcg_op3(tcg, OP_LD_I32, (uintptr_t)request, env_operand(tcg), (uintptr_t)(intptr_t)ENV_INTERRUPT_REQUEST);
+        lib.tcg_brcondi_i32(tcg, COND_NE, handle(tcg, request), INTERRUPT_ALWAYS, leave);
+        lib.tcg_temp_free(tcg, request);
+        lib.tcg_look_up(tcg);
+        put_label(tcg, leave);
+    }
+    lib.tcg_exit_tb(tcg, tb, index);
+}
 
 /* How many instructions of the running block are not executed yet when the program counter is right. */
 uint64_t avmm_not_executed(Vcpu *vcpu)

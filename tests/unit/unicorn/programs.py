@@ -74,6 +74,13 @@ VECTOR = (
     0x14000000,  # b .
 )
 
+# Every vector: count it in x29, make a hypercall, stop.
+CALLING_VECTOR = (
+    0x910007BD,  # add x29, x29, #1
+    0xD4000002,  # hvc #0
+    0xD503207F,  # wfi
+)
+
 # Every vector: count it in x29 and go on behind the instruction that was refused.
 SKIP_VECTOR = (
     0x910007BD,  # add x29, x29, #1
@@ -250,6 +257,37 @@ UNMASK = (
     0xD50342FF,  # msr daifclr, #2
     0x91000400,  # add x0, x0, #1
     0x17FFFFFF,  # b .-4
+)
+
+# Ways to unmask interrupts, then x0 rounds.
+UNMASK_BY_CLEARING = (
+    0xD50342FF,  # msr daifclr, #2
+    0xF1000400,  # subs x0, x0, #1
+    0x54FFFFE1,  # b.ne .-4
+    0xD503207F,  # wfi
+)
+UNMASK_BY_WRITING = (
+    0xD51B423F,  # msr daif, xzr
+    *UNMASK_BY_CLEARING[1:],
+)
+UNMASK_BY_RETURNING = (
+    0xD28068A2,  # mov x2, #0x345
+    0xD5184002,  # msr spsr_el1, x2
+    0x10000061,  # adr x1, .+12
+    0xD5184021,  # msr elr_el1, x1
+    0xD69F03E0,  # eret
+    *UNMASK_BY_CLEARING[1:],
+)
+
+# x2 to S3_3_C15_C2_0, then unmask interrupts, or the other way around; then x0 rounds.
+WRITE_AND_UNMASK = (
+    0xD51BF202,  # msr s3_3_c15_c2_0, x2
+    *UNMASK_BY_CLEARING,
+)
+UNMASK_AND_WRITE = (
+    0xD50342FF,  # msr daifclr, #2
+    0xD51BF202,  # msr s3_3_c15_c2_0, x2
+    *UNMASK_BY_CLEARING[1:],
 )
 
 # Unmask fast interrupts alone, then count in x0 for ever.

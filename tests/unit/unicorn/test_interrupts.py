@@ -6,9 +6,9 @@ import threading
 
 import pytest
 
-from avmm.plugin import BUDGET_EXHAUSTED, HALTED, KICKED
+from avmm.plugin import BUDGET_EXHAUSTED, HALTED, KICKED, Hypercall, SystemRegister
 from tests.unit.unicorn import programs
-from tests.unit.unicorn.guest import CODE, DEADLINE, DEVICE, VECTORS, Guest
+from tests.unit.unicorn.guest import CODE, DEADLINE, DEVICE, REGISTER, VECTORS, Guest
 
 
 def test_a_masked_interrupt_waits(guest: Guest) -> None:
@@ -24,6 +24,50 @@ def test_an_unmasked_interrupt_is_taken(guest: Guest) -> None:
     guest.vectors(programs.SPIN)
     assert guest.vcpu.enter(DEADLINE) is BUDGET_EXHAUSTED
     assert guest.registers("pc", "elr_el1", "x0") == (VECTORS + 0x280, CODE + 4, 0)
+
+
+UNMASKING = (programs.UNMASK_BY_CLEARING, programs.UNMASK_BY_WRITING, programs.UNMASK_BY_RETURNING)
+
+
+def drop_pins_when_taken(guest: Guest) -> None:
+    def drop(call: Hypercall) -> None:
+        guest.vcpu.set_irq_line(level=False)
+        guest.vcpu.set_fiq_line(level=False)
+
+    guest.vectors(programs.CALLING_VECTOR)
+    guest.trap.on_call = drop
+
+
+@pytest.mark.parametrize("program", UNMASKING)
+@pytest.mark.parametrize("pin", ["irq", "fiq"])
+def test_an_interrupt_is_taken_where_it_is_unmasked(guest: Guest, program: tuple[int, ...], pin: str) -> None:
+    # Without a budget: who counts instructions looks after every block in any case.
+    if pin == "fiq":
+        program = tuple({0xD50342FF: 0xD50341FF, 0xD28068A2: 0xD28070A2}.get(word, word) for word in program)  # the F bit
+    drop_pins_when_taken(guest)
+    guest.start(program, x0=1000)
+    assert guest.vcpu.enter() is HALTED, "what comes next is translated: it is reached without leaving translated code"
+    guest.go(CODE, pstate=0x3C5, x0=1000)
+    (guest.vcpu.set_irq_line if pin == "irq" else guest.vcpu.set_fiq_line)(level=True)
+    assert guest.vcpu.enter() is HALTED
+    assert guest.registers("x0", "x29", "elr_el1") == (1000, 1, CODE + 4 * (len(program) - 3))
+
+
+@pytest.mark.parametrize("level", [False, True])
+@pytest.mark.parametrize("program", [programs.WRITE_AND_UNMASK, programs.UNMASK_AND_WRITE])
+def test_a_pin_driven_by_a_register_write_is_as_it_was_left(program: tuple[int, ...], level: bool) -> None:
+    def drive(value: int) -> None:
+        guest.vcpu.set_irq_line(level=not level)
+        guest.vcpu.set_irq_line(level=level)
+
+    register = SystemRegister("S3_3_C15_C2_0", REGISTER, None, drive)
+    with Guest(registers=[register]) as guest:
+        drop_pins_when_taken(guest)
+        guest.start(program, x0=1000)
+        assert guest.vcpu.enter() is HALTED
+        guest.go(CODE, pstate=0x3C5, x0=1000, x29=0)
+        assert guest.vcpu.enter() is HALTED
+        assert guest.registers("x0", "x29") == ((1000, 1) if level else (0, 0))
 
 
 def test_a_line_that_falls_before_it_is_unmasked_was_never_there(guest: Guest) -> None:
