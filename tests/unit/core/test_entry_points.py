@@ -44,7 +44,8 @@ def test_all_of_this_installation_are_those_that_the_library_finds() -> None:
 
 def test_groups_names_and_what_is_no_entry(install: Install) -> None:
     install(
-        "one/bells-1.0.dist-info", "# bells\n[ringing]\nbell = bells:Bell\n gong=bells.large : Gong.make\n\n[other]\nx = y:z\n"
+        "one/bells-1.0.dist-info",
+        "[ringing]\n# small = bells:Bell\nbell = bells:Bell\n gong=bells.large : Gong.make\n\n[other]\nx = y:z\n",
     )
     assert found("ringing") == [("bell", "bells:Bell"), ("gong", "bells.large : Gong.make")]
     assert found("other") == [("x", "y:z")]
