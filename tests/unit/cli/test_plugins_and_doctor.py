@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 
+from avmm.cli.main import COMMANDS
 from tests.unit.cli.command import PATIENCE_S, Avmm
 
 BROKEN = "[avmm.devices]\nbell = bells:create\n"
@@ -95,3 +96,9 @@ def test_a_reader_that_leaves_is_no_crash(avmm: Avmm) -> None:
     os.close(write_end)
     assert process.communicate(timeout=PATIENCE_S)[1] == b""
     assert process.returncode == 141
+
+
+def test_help_knows_all_commands(avmm: Avmm) -> None:
+    lines = avmm("--help").stdout.splitlines()
+    for name, text in COMMANDS.items():
+        assert any(line.split() == [name, *text.split()] for line in lines)
