@@ -33,6 +33,7 @@ UI, PAGES = "plugins/avmm_control/ui/", "tests/unit/ui/"
 VIRTIO, CLAUSES_OF_VIRTIO = "plugins/avmm_virtio/", "tests/unit/virtio/test_clauses.py"
 PORTS, CONSOLE = "tests/unit/virtio/console/test_console.py", VIRTIO + "console/"
 STREAMS, VSOCK = "tests/unit/virtio/vsock/test_vsock.py", VIRTIO + "vsock/"
+CREDIT = "tests/unit/virtio/vsock/test_credit.py"
 LENT, RANDOM = "tests/unit/virtio/test_balloon.py", "tests/unit/virtio/test_entropy.py"
 OPTIONS_OF, OPTIONS = CORE + "test_option_table.py", "avmm/option_table.py"
 LIMITS, LIMIT = CORE + "test_limit.py", "avmm/vcpu/limit.py"
@@ -151,35 +152,35 @@ MUTANTS = [
         VSOCK + "connection.py",
         "size = min(room, len(self._data), self._free)",
         "size = min(room, len(self._data))",
-        (STREAMS,),
+        (CREDIT,),
     ),
     Mutant(
         "credit is asked for again and again",
         VSOCK + "connection.py",
         "        if self._free:\n            self._credit_asked = False\n",
         "        self._credit_asked = False\n",
-        (STREAMS,),
+        (CREDIT,),
     ),
     Mutant(
         "a guest may send beyond its credit",
         VSOCK + "connection.py",
         "        if self._rx_cnt + len(data) - self._fwd_cnt > BUF_ALLOC:\n",
         "        if False:\n",
-        (STREAMS,),
+        (CREDIT,),
     ),
     Mutant(
         "a guest is not told of credit",
         VSOCK + "connection.py",
         "            self._credit_owed = True\n            self._device.serve(self)\n",
         "            pass\n",
-        (STREAMS,),
+        (CREDIT,),
     ),
     Mutant(
         "a host that is ahead is read on",
         VSOCK + "connection.py",
         "wanted=len(self._data) < HELD",
         "wanted=True",
-        (STREAMS,),
+        (CREDIT,),
     ),
     Mutant(
         "RST is answered with RST", VSOCK + "device.py", "        if header.op != Op.RST:\n", "        if True:\n", (STREAMS,)

@@ -15,6 +15,7 @@ from avmm_virtio.vsock.packet import HEADER, HOST_CID, STREAM, Header, Op, parse
 from tests.unit.virtio.many import ManyBench
 
 CID = 42
+TEXT = bytes(range(256)) * 4096
 RX, TX = 0, 1
 PORT = 1024
 """The guest's."""
