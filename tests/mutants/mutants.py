@@ -613,9 +613,9 @@ MUTANTS = [
         IDLE,
         "                self.sleeps()  # that timer",
         "                pass  # that timer",
-        (CORE + "test_clock.py",),
+        (CORE + "test_idle.py",),
     ),
-    Mutant("virtual time jumps while a vCPU runs", IDLE, "all(vcpu.asleep and", "any(vcpu.asleep and", (CORE + "test_clock.py",)),
+    Mutant("virtual time jumps while a vCPU runs", IDLE, "all(vcpu.asleep and", "any(vcpu.asleep and", (CORE + "test_idle.py",)),
     # What is measured.
     Mutant(
         "a request is timed from its last making",
