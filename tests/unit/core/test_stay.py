@@ -62,8 +62,8 @@ async def test_cancelled_it_comes_back_from_the_thread(program: list[Spin]) -> N
             kick()
 
         vcpu.engine.kick = kicked  # type: ignore[method-assign]
-        assert vm._runner is not None
-        vm._runner.cancel()
+        assert vm._run.task is not None
+        vm._run.task.cancel()
         with suppress(asyncio.CancelledError):
-            await asyncio.wait_for(asyncio.shield(vm._runner), 30)
+            await asyncio.wait_for(asyncio.shield(vm._run.task), 30)
         assert recalled == [True], "recalled first, then kicked"
