@@ -14,7 +14,7 @@ from avmm_virtio.nbd.blockdev import MAX_CONNECTIONS, NbdBlockdev
 from avmm_virtio.nbd.protocol import NbdError
 from avmm_virtio.nbd.uri import parse_uri
 
-_KEYS = ("file", "read_only", "serial", "queues", "cache", "discard", "block_size", "connections", "reconnect")
+_KEYS = ("file", "read_only", "serial", "queues", "cache", "discard", "block_size", "connections", "reconnect", "timeout")
 _BLOCK_SIZES = (512, 4096)
 
 
@@ -25,7 +25,8 @@ def create_blk(options: DeviceOptions) -> Device:
     `Blockdev`. `read_only` (false). `serial`: up to 20 ASCII characters. `queues` (1): 1 to 16. `cache` (`writeback`):
     `writethrough` has every write wait until it is durable. `discard` (true): what the guest discards is given back to the
     host. `block_size`: 512 or 4096, of an image. With NBD, `connections` (1): 1 to 16, where the server allows several;
-    `reconnect` (1): seconds until a server that went away is tried again, 0 for never.
+    `reconnect` (1): seconds until a server that went away is tried again, 0 for never; `timeout` (30): seconds after which a
+    server that owes an answer counts as gone, 0 for never.
     """
     table = _Table(options)
     serial, queues, writeback = table.serial(), table.integer("queues", 1, MAX_QUEUES), table.writeback()
@@ -50,6 +51,7 @@ class _Table(DeviceTable):
             case str() | os.PathLike() if str(file):
                 self._refuse("connections", "an NBD disk")
                 self._refuse("reconnect", "an NBD disk")
+                self._refuse("timeout", "an NBD disk")
                 return self._file(os.fspath(file))
             case None:
                 raise self.error("file", "missing: an image's path, or an nbd:// or nbd+unix:// URI")
@@ -71,6 +73,7 @@ class _Table(DeviceTable):
                 discard=discard,
                 connections=connections,
                 reconnect_s=reconnect_s,
+                timeout_s=self.seconds("timeout", 30.0),
             )
         except (ValueError, NbdError) as error:
             raise self.error("file", str(error)) from None

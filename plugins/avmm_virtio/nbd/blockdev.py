@@ -44,14 +44,16 @@ class NbdBlockdev(Blockdev):
         discard: bool = True,
         connections: int = 1,
         reconnect_s: float = 1.0,
+        timeout_s: float = 30.0,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         """Connects, which blocks for up to 10 seconds; NbdError when that fails or the export cannot be this disk.
 
         `connections` (1 to 16) are used as far as the server allows several; after a loss it tries again every `reconnect_s`
-        seconds, 0 for never.
+        seconds, 0 for never. A server that owes answers and gives none for `timeout_s` seconds (twice that at most) is lost;
+        0 is for waiting without an end.
         """
-        self._uri, self._reconnect_s, self._sleep = uri, reconnect_s, sleep
+        self._uri, self._reconnect_s, self._timeout_s, self._sleep = uri, reconnect_s, timeout_s, sleep
         self._wanted = connections
         self._log = get_logger(disk=name)
         first, self._export = connect(uri)
@@ -138,6 +140,8 @@ class NbdBlockdev(Blockdev):
         # No task group: one whose task fails while it is cancelled itself forgets that it was (Python 3.11).
         tasks = [asyncio.create_task(connection.run(ready)) for connection in self._connections]
         tasks.append(asyncio.create_task(self._dispatch(ready)))
+        if self._timeout_s:
+            tasks += (asyncio.create_task(self._wait_for_answers(connection)) for connection in self._connections)
         try:
             ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -146,6 +150,14 @@ class NbdBlockdev(Blockdev):
             await asyncio.gather(*tasks, return_exceptions=True)
         for task in ended:
             task.result()
+
+    async def _wait_for_answers(self, connection: NbdConnection) -> None:
+        """Until the server gives none, which NbdError tells."""
+        while True:
+            owed, answers = connection.waiting, connection.answers
+            await self._sleep(self._timeout_s)
+            if owed and connection.answers == answers:
+                raise NbdError(f"no answer for {self._timeout_s:g} s")
 
     async def _connect_more(self) -> None:
         allowed = self._wanted if self._export.flags & Transmission.CAN_MULTI_CONN else 1

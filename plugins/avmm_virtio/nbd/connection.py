@@ -55,6 +55,8 @@ class NbdConnection:
         self._socket, self._export = connection, export
         self._orders: dict[int, Order] = {}
         self._cookie = 0
+        self.answers = 0
+        """How many answers, or parts of one, have come."""
         self._writer: asyncio.StreamWriter | None = None
 
     @property
@@ -166,6 +168,7 @@ class NbdConnection:
         order = self._orders.get(cookie)
         if order is None:
             raise NbdError(f"an answer to nothing that was asked: cookie {cookie:#x}")
+        self.answers += 1
         return order
 
     def _done(self, cookie: int) -> None:

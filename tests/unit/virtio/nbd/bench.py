@@ -51,11 +51,18 @@ async def opened(
     read_only: bool = False,
     connections: int = 1,
     reconnect_s: float = 0.0,
+    timeout_s: float = 0.0,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> NbdBlockdev:
     """The disk, connected on a thread: its server may be on this loop."""
     return await asyncio.to_thread(
         lambda: NbdBlockdev(
-            "disk0", parse_uri(uri), read_only=read_only, connections=connections, reconnect_s=reconnect_s, sleep=sleep
+            "disk0",
+            parse_uri(uri),
+            read_only=read_only,
+            connections=connections,
+            reconnect_s=reconnect_s,
+            timeout_s=timeout_s,
+            sleep=sleep,
         )
     )

@@ -221,6 +221,60 @@ async def test_a_read_of_which_a_part_never_came_fails(tmp_path: Path) -> None:
         assert await bench.request(IN, 0, room=1024) == 1
 
 
+class Watch:
+    """A clock of which the test moves the hands."""
+
+    def __init__(self) -> None:
+        self.slept = 0
+        self._turn = asyncio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        assert seconds == 30
+        self.slept += 1
+        turn = self._turn
+        await turn.wait()
+
+    def let_pass(self) -> None:
+        turn, self._turn = self._turn, asyncio.Event()
+        turn.set()
+
+
+async def test_a_server_that_owes_answers_and_gives_none_is_lost(tmp_path: Path) -> None:
+    watch, answers = Watch(), asyncio.Semaphore(0)
+
+    async def answer(reader: Reader, writer: Writer, cookie: int, offset: int, size: int) -> None:
+        await answers.acquire()
+        writer.write(simple(cookie, bytes(size)))
+
+    async def serve(reader: Reader, writer: Writer) -> None:
+        await talk(reader, writer, SIMPLE, export())
+        while True:
+            _, _, command, *rest = REQUEST.unpack(await reader.readexactly(REQUEST.size))
+            if command == Command.DISCONNECT:
+                return
+            await answer(reader, writer, *rest)
+
+    async with serving(tmp_path, serve) as uri:
+        disk = await opened(uri, timeout_s=30, sleep=watch.sleep)
+        async with running(disk) as bench:
+            await bench.until(lambda: watch.slept == 1)
+            watch.let_pass()
+            await bench.until(lambda: watch.slept == 2)  # it owed nothing
+            numbers = [bench.put(IN, 0, room=512) for _ in range(2)]
+            bench.notify()
+            await bench.until(lambda: bool(disk._connections) and disk._connections[0].waiting == 2)
+            watch.let_pass()
+            await bench.until(lambda: watch.slept == 3)  # not for so long
+            answers.release()
+            await bench.until(lambda: bench.status(numbers[0]) == 0)
+            watch.let_pass()
+            await bench.until(lambda: watch.slept == 4)  # it gave one
+            assert (disk.losses, bench.status(numbers[1])) == (0, 0xFF)
+            watch.let_pass()
+            await bench.until(lambda: disk.losses == 1)
+            assert bench.status(numbers[1]) == 1
+
+
 async def test_after_a_reset_an_answer_goes_nowhere(tmp_path: Path) -> None:
     asked, let_go = asyncio.Event(), asyncio.Event()
 
@@ -247,6 +301,7 @@ def test_whatever_comes_it_ends_in_one_error_and_every_order_is_done(noise: byte
         order = Order(Command.READ, 0, 512, 1024, done=lambda order: done.append(order.error))
         done: list[int] = []
         connection._export, connection._orders = Export(SIZE, structured=True), {1: order}
+        connection.answers = 0
         reader = asyncio.StreamReader()
         reader.feed_data(b"".join(chunk(1, kind, noise) for kind in kinds) + noise)
         reader.feed_eof()
