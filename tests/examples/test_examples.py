@@ -15,6 +15,7 @@ SAYS = {
     "arch_request.py": [r"IPIs sent: 2", r"vcpu 0 reloads its PMU in its own thread: True, mode OUTSIDE_GUEST_MODE", r"vcpu 1 "],
     "deterministic_time.py": [r"run 1: (\d+ ns) .* (sha256 \w+)\nrun 2: (\d+ ns) .* (sha256 \w+)"],
     "device.py": [r"guest: interrupt 16, 2 rings", r"host: doorbell at 0x10000000, 1 reads, 1 writes"],
+    "disk.py": [r"guest: interrupt status 1, status 0: this is sector 123456789", r"host: 512 bytes read"],
     "embed.py": [r"PASS: 4 vCPUs", r"paused at pc 0x", r"shutdown \(SYSTEM_OFF\)", r"vcpu 3: \d+ exits"],
     "watch_requests.py": [r"asleep: True, pending: True", r"kvm_exit +OUTSIDE_GUEST_MODE +TLB_FLUSH", r"= \[\d+, 1, 1\]"],
 }
