@@ -111,9 +111,19 @@ class Bus:
                 self.unclaimed += 1
                 return
             region.writes += 1
+            device = region.device
             try:
-                region.device.write(address - region.address, _WIDTHS[width], value)
+                device.write(address - region.address, _WIDTHS[width], value)
+                if (after := device.after_write) is None:
+                    return
+                device.after_write = None
             except Exception as error:  # noqa: BLE001 - the plugin boundary
+                self.quarantine(region, error)
+                return
+        try:
+            after()
+        except Exception as error:  # noqa: BLE001 - the plugin boundary
+            with self._lock:
                 self.quarantine(region, error)
 
     def reset(self) -> None:

@@ -37,6 +37,11 @@ class Device(ABC):
 
     size: int
     """How many bytes of guest physical address space the registers take."""
+    after_write: Callable[[], None] | None = None
+    """Set by `write`: what is left to do on the thread that writes, once it has given the device lock up. Called once.
+
+    It may take the time of a system call that mostly returns at once, for which nobody but the vCPU that wrote waits.
+    """
 
     @abstractmethod
     def read(self, offset: int, width: Width) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from avmm.plugin import Device, DeviceOptions, Figure, FigureKind, FigureValue, Width
@@ -57,6 +57,8 @@ class VirtioTransport(Device):
             for queue in self.queues
         ]
         self._later = Wakeup()
+        self._notified = False
+        """The model serves a notification: who holds the lock is in the access of a vCPU's."""
         self.generation = 0
         """ConfigGeneration: never the same before and after a change of the configuration (2.5)."""
         self._clear()
@@ -108,6 +110,15 @@ class VirtioTransport(Device):
     def serve_later(self) -> None:
         """Look at all queues once more, from the event loop: more may be there than one notification is good for."""
         self._later.set()
+
+    def afterwards(self, work: Callable[[], None]) -> bool:
+        """Have `work` done on this thread once the notification is over and the device lock given up; False when nobody would.
+
+        However often it is asked for in one notification, it is done once.
+        """
+        if self._notified:
+            self.after_write = work
+        return self._notified
 
     def _raise(self, what: int) -> None:
         self._interrupt |= what
@@ -261,7 +272,9 @@ class VirtioTransport(Device):
         queue = self.queues[number]
         queue.stats.notifications += 1
         if queue.split.ready and self.may_serve:
+            self._notified = True
             self.model.notify(queue)
+            self._notified = False
             queue.signal()
 
     def _activate(self) -> None:

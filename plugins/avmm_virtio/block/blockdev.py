@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import Final, Protocol
 
@@ -54,6 +54,9 @@ class BlockReceiver(Protocol):
     @property
     def lock(self) -> DeviceLock:
         """The device lock, for a backend that touches guest memory beside `submit`."""
+
+    def afterwards(self, work: Callable[[], None]) -> bool:
+        """Asked in `submit`: have `work` done, without the device lock, on the thread that notifies. False: nobody would."""
 
     def completed(self, requests: Sequence[BlockRequest]) -> None:
         """These are done, each with its `error`, and guest memory was let go of. Any thread, without the device lock."""

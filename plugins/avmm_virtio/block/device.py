@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import struct
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from avmm.plugin import Clock, DeviceLock, Figure, FigureKind, FigureValue, Histogram
@@ -193,6 +193,9 @@ class VirtioBlk(VirtioModel):
     @property
     def lock(self) -> DeviceLock:
         return self.device.lock
+
+    def afterwards(self, work: Callable[[], None]) -> bool:
+        return self.device.afterwards(work)
 
     def completed(self, requests: Sequence[BlockRequest]) -> None:
         # Whoever gets the lock gives back what all have completed by then, with one interrupt.

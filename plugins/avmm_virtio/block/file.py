@@ -9,18 +9,16 @@ import fcntl
 import os
 import stat
 import struct
+import threading
 from collections.abc import Sequence
-from typing import BinaryIO, Final
+from typing import BinaryIO
 
 from avmm.plugin import get_logger
 from avmm_virtio.block.blockdev import SECTOR, Blockdev, BlockRequest, Operation
 from avmm_virtio.block.lock import ImageInUse, lock
-from avmm_virtio.block.workers import Workers
+from avmm_virtio.block.workers import IN_PLACE, Workers
 from avmm_virtio.virtqueue import Virtqueue
 
-IN_PLACE: Final = 1 << 20
-"""Reads of up to so many bytes are tried where the driver notifies: what is in the page cache is copied in less time than it
-takes to wake a thread."""
 _PUNCH_HOLE, _ZERO_RANGE = 0x02 | 0x01, 0x10 | 0x01
 """fallocate(2): FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE, each with FALLOC_FL_KEEP_SIZE."""
 _BLKSSZGET, _BLKPBSZGET = 0x1268, 0x127B
@@ -80,6 +78,7 @@ class FileBlockdev(Blockdev):
         self.capacity = _size(self._fd)
         self.can_write_zeroes, self.can_discard, self._discard = not read_only, discard and not read_only, discard
         self.block_size, self.physical_block_size = self._block_sizes(block_size)
+        self._loop_thread = threading.get_ident()
         self.in_place = 0
         """Reads that the page cache had."""
         self.failures = 0
@@ -93,10 +92,23 @@ class FileBlockdev(Blockdev):
         return max(wanted or SECTOR, logical), max(wanted or SECTOR, logical, physical)
 
     def submit(self, request: BlockRequest) -> bool:
-        if request.operation is Operation.READ and request.size <= IN_PLACE and self._read_cached(request):
-            return True
-        self._workers.submit(request)
+        match request.operation:
+            case Operation.READ if request.size <= IN_PLACE and self._read_cached(request):
+                return True
+            case Operation.WRITE if self._may_write_here(request):
+                self._workers.leave(request)
+            case _:
+                self._workers.submit(request)
         return False
+
+    def _may_write_here(self, request: BlockRequest) -> bool:
+        """Whether the thread that notifies may write what it brings: into the page cache, and never if it is the event loop's."""
+        return (
+            not request.durable
+            and threading.get_ident() != self._loop_thread
+            and self._workers.worth_leaving(request)
+            and self._receiver.afterwards(self._workers.work_here)
+        )
 
     def _read_cached(self, request: BlockRequest) -> bool:
         try:
@@ -112,6 +124,7 @@ class FileBlockdev(Blockdev):
         return self._workers.abandon(queue)
 
     async def run(self) -> None:
+        self._loop_thread = threading.get_ident()
         try:
             await asyncio.get_running_loop().create_future()
         finally:

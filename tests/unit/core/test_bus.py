@@ -126,6 +126,40 @@ def test_a_device_that_raises_is_taken_out(bus, faults):
     assert other.values == {0: 1}
 
 
+class Afterwards(Scratch):
+    """Leaves something to do after a write of 1; the others leave nothing."""
+
+    def __init__(self, lock: DeviceLock) -> None:
+        super().__init__(lock=lock)
+        self.held: list[bool] = []
+
+    def write(self, offset: int, width: Width, value: int) -> None:
+        super().write(offset, width, value)
+        if value:
+            self.after_write = self._after
+
+    def _after(self) -> None:
+        self.held.append(_held(self._lock))
+        if self.values[0] == 2:
+            raise OSError("broken afterwards")
+
+
+def test_what_a_write_leaves_is_done_once_without_the_lock(bus):
+    device = Afterwards(bus._lock)
+    bus.add(0x1000, device, "disk")
+    bus.write(0x1000, 4, 0)
+    assert device.held == []
+    bus.write(0x1000, 4, 1)
+    bus.write(0x1000, 4, 0)
+    assert device.held == [False]
+
+
+def test_a_device_that_raises_afterwards_is_taken_out(bus, faults):
+    region = bus.add(0x1000, Afterwards(bus._lock), "disk")
+    bus.write(0x1000, 4, 2)
+    assert (region.quarantined, [str(error) for _, error in faults]) == (True, ["broken afterwards"])
+
+
 def test_a_reset_reaches_every_device_but_the_quarantined(bus, faults):
     devices = [Scratch() for _ in range(3)]
     for index, device in enumerate(devices):

@@ -6,7 +6,7 @@ import asyncio
 import errno
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -39,6 +39,9 @@ class FileBench(BlkBench):
     @property
     def lock(self) -> DeviceLock:
         return self.blk.lock
+
+    def afterwards(self, work: Callable[[], None]) -> bool:
+        return self.blk.afterwards(work)
 
     def completed(self, requests: Sequence[BlockRequest]) -> None:
         self.blk.completed(requests)
