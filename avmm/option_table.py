@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from avmm.config_errors import shown
 from avmm.device import DeviceOptions
 from avmm.errors import ConfigError
 
@@ -29,21 +30,21 @@ class OptionTable:
         value = self.values.get(key)
         if value is None or (isinstance(value, int) and not isinstance(value, bool) and least <= value <= most):
             return value
-        raise self.error(key, f"{value!r} is not a whole number from {least} to {most}")
+        raise self.error(key, f"{shown(value)} is not a whole number from {least} to {most}")
 
     def seconds(self, key: str, default: float) -> float:
         """A number from 0 to 86400, up to a day."""
         value = self.values.get(key, default)
         if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 86_400:
             return float(value)
-        raise self.error(key, f"{value!r} is not a number of seconds from 0 to 86400")
+        raise self.error(key, f"{shown(value)} is not a number of seconds from 0 to 86400")
 
     def flag(self, key: str, *, default: bool) -> bool:
         """True or false."""
         value = self.values.get(key, default)
         if isinstance(value, bool):
             return value
-        raise self.error(key, f"{value!r} is not true or false")
+        raise self.error(key, f"{shown(value)} is not true or false")
 
     def path(self, key: str) -> Path | None:
         """A file's path; None when left out."""
@@ -52,14 +53,14 @@ class OptionTable:
             return value
         if isinstance(value, str) and value and "\0" not in value:
             return Path(value)
-        raise self.error(key, f"{value!r} is not a path")
+        raise self.error(key, f"{shown(value)} is not a path")
 
     def text(self, key: str) -> str:
         """A string without NUL; empty when left out."""
         value = self.values.get(key, "")
         if isinstance(value, str) and "\0" not in value:
             return value
-        raise self.error(key, f"{value!r} is not a string without NUL characters")
+        raise self.error(key, f"{shown(value)} is not a string without NUL characters")
 
     def texts(self, key: str) -> list[str]:
         """A string, or a list of strings, none of them empty and all without NUL; an empty list when left out."""
@@ -67,7 +68,7 @@ class OptionTable:
         given = [value] if isinstance(value, str) else value
         if isinstance(given, list) and all(isinstance(text, str) and text and "\0" not in text for text in given):
             return [str(text) for text in given]
-        raise self.error(key, f"{value!r} is not a string or a list of strings")
+        raise self.error(key, f"{shown(value)} is not a string or a list of strings")
 
 
 class DeviceTable(OptionTable):

@@ -56,7 +56,7 @@ class TestDescription:
                 "there are virtual_timer_ppi, physical_timer_ppi, pmu, pmu_counters, pmu_irq",
             ),
             ({"options": {"virtual_timer_ppi": 15}}, "arch.virtual_timer_ppi: 15 is not a whole number from 16 to 31"),
-            ({"options": {"physical_timer_ppi": True}}, "arch.physical_timer_ppi: True is not a whole number from 16 to 31"),
+            ({"options": {"physical_timer_ppi": True}}, "arch.physical_timer_ppi: true is not a whole number from 16 to 31"),
         ],
     )
     def test_what_there_is_not(self, change: dict[str, object], message: str) -> None:

@@ -233,7 +233,7 @@ def test_no_node_without_a_pmu() -> None:
         ({"pmu_counters": "6"}, "arch.pmu_counters: '6' is not a whole number"),
         ({"pmu_irq": 15}, "arch.pmu_irq: 15 is not a whole number from 16 to 286"),
         ({"pmu_irq": 287}, "arch.pmu_irq: 287 is not a whole number from 16 to 286"),
-        ({"pmu_irq": True}, "arch.pmu_irq: True is not a whole number"),
+        ({"pmu_irq": True}, "arch.pmu_irq: true is not a whole number"),
     ],
 )
 def test_options_that_cannot_be(options: dict[str, object], message: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from avmm.clock import VirtualClock
+from avmm.config_errors import shown
 from avmm.plugin import ConfigError, Console, DeviceLock, DeviceOptions, DeviceTable, OptionTable
 
 Read = Callable[[OptionTable], object]
@@ -84,7 +85,7 @@ def test_what_cannot_be(read: Read, values: tuple[object, ...], what: str) -> No
     for value in values:
         with pytest.raises(ConfigError) as error:
             read(table(value))
-        assert str(error.value) == f"engine.key: {value!r} is not {what}"
+        assert str(error.value) == f"engine.key: {shown(value)} is not {what}"
 
 
 def test_a_key_that_does_not_exist() -> None:
