@@ -32,28 +32,36 @@ static size_t jump_index(uint64_t pc)
     return (mixed >> JUMP_PAGE_BITS & (JUMPS - 1) & ~JUMP_PAGE_MASK) | (mixed & JUMP_PAGE_MASK);
 }
 
+/* Apart from what most look-ups need, which so has no registers to save. */
+static __attribute__((noinline)) void *look_up(void *env, Jump *jump, void **place)
+{
+    uint64_t pc = FIELD(uint64_t, env, ENV_PC);
+    uint32_t flags = FIELD(uint32_t, env, ENV_HFLAGS);
+    void *code = lib.lookup_tb_ptr(env);
+    if (*place != NULL && FIELD(void *, *place, TB_CODE) == code) {
+        *jump = (Jump){*place, pc, code, flags};
+    }
+    return code;
+}
+
 /* helper_lookup_tb_ptr(): the code to go on with at the program counter. */
 void *avmm_lookup_block(void *env)
 {
     void *cpu = (char *)env - ARM_ENV;
     Vcpu *vcpu = vcpu_of(cpu);
     uint32_t flags = FIELD(uint32_t, env, ENV_HFLAGS);
-    if ((flags & (HFLAG_AARCH64 | HFLAG_SINGLE_STEP)) != HFLAG_AARCH64 || (FIELD(uint64_t, env, ENV_ID_AA64PFR1) & 0xf) != 0) {
-        return lib.lookup_tb_ptr(env); /* the flags depend on more than this */
-    }
     uint64_t pc = FIELD(uint64_t, env, ENV_PC);
     size_t index = jump_index(pc);
     Jump *jump = &vcpu->jumps[index];
     void **place = &FIELD(void *, cpu, CPU_JUMP_CACHE) + index;
+    if ((flags & (HFLAG_AARCH64 | HFLAG_SINGLE_STEP)) != HFLAG_AARCH64 || (FIELD(uint64_t, env, ENV_ID_AA64PFR1) & 0xf) != 0) {
+        return lib.lookup_tb_ptr(env); /* the flags depend on more than this */
+    }
     /* The library takes out of its cache what is not to be reached any more; while the block is there, what we know of it is right. */
     if (*place == jump->tb && jump->pc == pc && jump->flags == flags && jump->tb != NULL) {
         return jump->code;
     }
-    void *code = lib.lookup_tb_ptr(env);
-    if (*place != NULL && FIELD(void *, *place, TB_CODE) == code) {
-        *jump = (Jump){*place, pc, code, flags};
-    }
-    return code;
+    return look_up(env, jump, place);
 }
 
 static bool is_block(const void *tb, uint64_t pc, uint64_t cs_base, uint32_t flags, uint32_t cflags)
