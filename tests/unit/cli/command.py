@@ -25,6 +25,11 @@ PATIENCE_S = 60
 """After this a command is taken to hang. Nothing waits for it to pass."""
 
 
+def of_its_own(errors: str) -> str:
+    """What the command itself said on standard error."""
+    return _SLOW.sub("", errors)
+
+
 @dataclass
 class Avmm:
     """Runs `avmm` in a folder, with the toy plugins and nothing else of the host's."""
@@ -53,7 +58,7 @@ class Avmm:
             timeout=PATIENCE_S,
             check=False,
         )
-        done.stderr = _SLOW.sub("", done.stderr)
+        done.stderr = of_its_own(done.stderr)
         return done
 
     def start(self, *arguments: str, **pipes: int | None) -> subprocess.Popen[bytes]:

@@ -13,7 +13,7 @@ import pytest
 
 from avmm.cli import run
 from avmm.loader.kernel import is_flat
-from tests.unit.cli.command import PATIENCE_S, Avmm
+from tests.unit.cli.command import PATIENCE_S, Avmm, of_its_own
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_a_signal_ends_it_cleanly(avmm: Avmm, number: signal.Signals, code: int,
     assert process.stdout.readline() == b"ready\n"
     process.send_signal(number)
     _, errors = process.communicate(timeout=PATIENCE_S)
-    assert (process.returncode, errors) == (code, b"")
+    assert (process.returncode, of_its_own(errors.decode())) == (code, "")
 
 
 def test_a_reader_that_leaves_ends_it(avmm: Avmm) -> None:
