@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from avmm.log import LOGGER, Event
+from avmm.log import LEVELS, LOGGER, configure_when_needed
 
-LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, Processor
 
 
 class Diagnostics:
@@ -36,75 +36,56 @@ class Diagnostics:
         return sys.stderr is not None and sys.stderr.isatty()
 
 
-class _Handler(logging.Handler):
-    """Writes events to `Diagnostics`, a line each."""
+class _Logger:
+    """What structlog hands finished lines to, by the level's name."""
 
     def __init__(self, stream: Diagnostics) -> None:
-        super().__init__()
-        self._stream, self._line = stream, coloured if stream.isatty() else logfmt
+        self._stream = stream
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def msg(self, line: str) -> None:
         """Write one line."""
-        self._stream.write(f"{self._line(record)}\n")
+        self._stream.write(f"{line}\n")
         self._stream.flush()
 
-
-def logfmt(record: logging.LogRecord) -> str:
-    """An event as `key=value`, for programs."""
-    event, fields = _parts(record)
-    told = {"timestamp": _timestamp(record), "level": record.levelname.lower(), "event": event, **fields}
-    return " ".join(f"{key}={_quoted(value)}" for key, value in told.items())
-
-
-def _quoted(value: object) -> str:
-    if value is None:
-        return ""
-    text = str(value).lower() if isinstance(value, bool) else str(value)
-    quote = '"' if any(character in text for character in ' ="') else ""
-    if quote:
-        text = text.replace("\\", r"\\")
-    return quote + text.replace('"', r"\"").replace("\n", r"\n") + quote
-
-
-_RESET, _BOLD, _DIM, _CYAN, _MAGENTA = "\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[36m", "\x1b[35m"
-_COLOURS = {logging.WARNING: "\x1b[33m", logging.ERROR: "\x1b[31m"}
-_GREEN = "\x1b[32m"
-
-
-def coloured(record: logging.LogRecord) -> str:
-    """An event in colours, for people."""
-    event, fields = _parts(record)
-    level = f"[{_COLOURS.get(record.levelno, _GREEN)}{_BOLD}{record.levelname.lower():<9}{_RESET}]"
-    told = (f"{_CYAN}{key}{_RESET}={_MAGENTA}{_plain(fields[key])}{_RESET}" for key in sorted(fields))
-    return " ".join((f"{_DIM}{_timestamp(record)}{_RESET}", level, f"{_BOLD}{event:<16}{_RESET}", *told))
-
-
-def _plain(value: object) -> str:
-    """A value as it is where that cannot be misread."""
-    return value if isinstance(value, str) and value.isprintable() and not set(value) & set(" =\"'") else repr(value)
-
-
-def _parts(record: logging.LogRecord) -> tuple[str, Mapping[str, object]]:
-    message: object = record.msg
-    return (message.event, message.fields) if isinstance(message, Event) else (record.getMessage(), {})
-
-
-def _timestamp(record: logging.LogRecord) -> str:
-    return f"{time.strftime('%H:%M:%S', time.localtime(record.created))}.{int(record.created % 1 * 1e6):06}"
+    debug = info = warning = error = critical = exception = msg
 
 
 _TOLD = {"guest crashed", "vm failed"}
 """Events that the command ends with, and then tells of in a line of its own."""
 
 
-def _without_told(record: logging.LogRecord) -> bool:
-    return _parts(record)[0] not in _TOLD
+def _without_told(_logger: object, _level: str, event: EventDict) -> EventDict:
+    if event["event"] in _TOLD:
+        from structlog import DropEvent
+
+        raise DropEvent
+    return event
 
 
 def configure(level: str) -> None:
     """Show events of `level` (a key of `LEVELS`) and above."""
-    logger, handler = logging.getLogger(LOGGER), _Handler(Diagnostics())
-    if LEVELS[level] >= logging.WARNING:
-        handler.addFilter(_without_told)
-    logger.handlers, logger.propagate = [handler], False
-    logger.setLevel(LEVELS[level])
+    logging.getLogger(LOGGER).setLevel(LEVELS[level])
+    if LEVELS[level] < logging.WARNING:
+        _configure(level)  # there will be events: better now than in the middle of a guest's life
+    else:
+        configure_when_needed(lambda: _configure(level))
+
+
+def _configure(level: str) -> None:
+    import structlog
+
+    stream = Diagnostics()
+    renderer: Processor = structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], bool_as_flag=False)
+    if stream.isatty():
+        renderer = structlog.dev.ConsoleRenderer(pad_event_to=16, repr_native_str=True)  # a guest must not colour the terminal
+    structlog.configure(
+        processors=[
+            *([_without_told] if LEVELS[level] >= logging.WARNING else []),
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="%H:%M:%S.%f", utc=False),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        logger_factory=lambda *_: _Logger(stream),
+        cache_logger_on_first_use=False,
+    )

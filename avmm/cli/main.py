@@ -13,6 +13,7 @@ import avmm
 from avmm.cli import logs
 from avmm.cli.exit_codes import ExitCode
 from avmm.errors import AvmmError
+from avmm.log import LEVELS
 
 COMMANDS = {
     "run": "run a machine with its console on this terminal",
@@ -56,7 +57,7 @@ def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"avmm {avmm.__version__}")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
-        "--log-level", choices=logs.LEVELS, default="warning", help="show events from this level on (default: warning)"
+        "--log-level", choices=LEVELS, default="warning", help="show events from this level on (default: warning)"
     )
     commands = top.add_subparsers(metavar="COMMAND", required=True)
 

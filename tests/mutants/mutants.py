@@ -12,6 +12,7 @@ WAIT, SLEEP, POWER = RULES + "test_wait.py", RULES + "test_sleep.py", RULES + "t
 REQUESTS, POSTED, MODE = RULES + "test_requests.py", RULES + "test_posted.py", RULES + "test_mode.py"
 CANCELLATION = RULES + "test_cancellation.py"
 CORE, ARM, FUZZ = "tests/unit/core/", "tests/unit/arm64/", "tests/fuzz/test_machine.py"
+LOGS = CORE + "test_log.py"
 STAY, STAYS = RULES + "test_stay.py", CORE + "test_stay.py"
 ARM64 = "arch/avmm_arm64/"
 BEHAVIOUR, HANDLES = "tests/replay/test_behaviour.py", "tests/replay/test_handles.py"
@@ -1517,8 +1518,21 @@ MUTANTS = [
     Mutant("a distribution counts twice", ENTRIES, "if project not in seen:", "if True:", (CORE + "test_entry_points.py",)),
     Mutant("a comment is an entry point", ENTRIES, 'elif not line.startswith("#"):', "else:", (CORE + "test_entry_points.py",)),
     Mutant("of two plugins of a name the first is taken", "avmm/registry.py", "if len(quick) == 1:", "if quick:", (REGISTRY,)),
-    Mutant("structlog hears events unasked", "avmm/log.py", "structlog.is_configured()", "True", (CORE + "test_log.py",)),
-    Mutant("structlog never hears events", "avmm/log.py", "structlog.is_configured()", "False", (CORE + "test_log.py",)),
+    Mutant("structlog is imported for events that nobody hears", "avmm/log.py", "if _is_heard(level):", "if True:", (LOGS,)),
+    Mutant(
+        "an application's structlog hears nothing",
+        "avmm/log.py",
+        "structlog is not None and structlog",
+        "False and structlog",
+        (LOGS,),
+    ),
+    Mutant(
+        "structlog is configured too late",
+        "avmm/log.py",
+        "        _before_the_first.pop()()\n    logger:",
+        "        _before_the_first.pop()\n    logger:",
+        ("tests/unit/cli/test_logs.py",),
+    ),
     # The machine's description.
     Mutant("a number above its limit passes", CHECKS, "if value > high:", "if value > high + 1:", (CONFIG,)),
     Mutant(

@@ -2,67 +2,78 @@
 
 from __future__ import annotations
 
-import logging
+import io
+import re
+from collections.abc import Iterator
 
 import pytest
+import structlog
 
+from avmm import log
 from avmm.cli import logs
-from avmm.log import Event
 
 
-def record(event: object, level: int = logging.INFO, **fields: object) -> logging.LogRecord:
-    message = Event(event, fields) if isinstance(event, str) else event
-    made = logging.LogRecord("avmm", level, "", 0, message, (), None)
-    made.created = 1.25
-    return made
+class Terminal(io.StringIO):
+    """Standard error with a person in front of it."""
+
+    def isatty(self) -> bool:
+        return True
 
 
-def line(made: logging.LogRecord) -> str:
-    """For programs, without the time of day, which depends on where one is."""
-    timestamp, _, rest = logs.logfmt(made).partition(" ")
-    assert timestamp.startswith("timestamp=")
-    assert timestamp.endswith(":01.250000")
-    return rest
+@pytest.fixture(autouse=True)
+def restored() -> Iterator[None]:
+    yield
+    structlog.reset_defaults()
+    log.configure_when_needed(lambda: None)
 
 
-@pytest.mark.parametrize(
-    ("value", "written"),
-    [
-        ("vm0", "vm0"),
-        (2, "2"),
-        (None, ""),
-        (True, "true"),
-        ("a b", '"a b"'),
-        ("a=b", '"a=b"'),
-        ('say "hi"', r'"say \"hi\""'),
-        ("a\nb", r"a\nb"),
-        ("a\\b", r"a\b"),
-        ("a \\b", r'"a \\b"'),
-    ],
-)
-def test_values_for_programs(value: object, written: str) -> None:
-    assert line(record("it", detail=value)) == f"level=info event=it detail={written}"
-
-
-def test_the_fields_are_in_the_order_they_were_given() -> None:
-    assert line(record("vm started", vm="vm0", cpus=2)) == 'level=info event="vm started" vm=vm0 cpus=2'
-
-
-def test_a_record_of_somebody_else_is_a_line_too() -> None:
-    made = logging.LogRecord("avmm.other", logging.WARNING, "", 0, "%d lost", (3,), None)
-    made.created = 1.25
-    assert line(made) == 'level=warning event="3 lost"'
-
-
-@pytest.mark.parametrize(("level", "colour"), [(logging.INFO, 32), (logging.WARNING, 33), (logging.ERROR, 31)])
-def test_people_see_colours(level: int, colour: int) -> None:
-    told = logs.coloured(record("vm started", level, vm="vm0", detail="a b"))
-    name = logging.getLevelName(level).lower()
-    assert told.endswith(
-        f":01.250000\x1b[0m [\x1b[{colour}m\x1b[1m{name:<9}\x1b[0m] \x1b[1mvm started      \x1b[0m"
-        " \x1b[36mdetail\x1b[0m=\x1b[35m'a b'\x1b[0m \x1b[36mvm\x1b[0m=\x1b[35mvm0\x1b[0m"
+def test_a_line_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info")
+    log.get_logger(vm="vm0").info("vm started", cpus=2, detail='say "hi"', ready=True)
+    line = capsys.readouterr().err
+    assert re.fullmatch(
+        r'timestamp=\d\d:\d\d:\d\d\.\d{6} level=info event="vm started" vm=vm0 cpus=2 detail="say \\"hi\\"" ready=true\n', line
     )
 
 
-def test_a_guest_cannot_colour_the_terminal() -> None:
-    assert "\x1b[31m" not in logs.coloured(record("guest fault", detail="\x1b[31m"))
+def test_people_see_colours_and_a_guest_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr", terminal := Terminal())
+    logs.configure("info")
+    log.get_logger(vm="vm0").warning("guest fault", detail="\x1b[41m")
+    assert "\x1b[" in terminal.getvalue()
+    assert "\x1b[41m" not in terminal.getvalue()
+
+
+@pytest.mark.parametrize(("level", "told"), [("warning", ""), ("info", "guest crashed")])
+def test_what_the_command_ends_with_is_not_told_twice(level: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(level)
+    log.get_logger().error("guest crashed")
+    assert told in (said := capsys.readouterr().err)
+    assert bool(told) is bool(said)
+
+
+def test_levels(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("warning")
+    logger = log.get_logger()
+    for tell in (logger.debug, logger.info, logger.warning, logger.error):
+        tell("x")
+    assert re.findall("level=([a-z]+)", capsys.readouterr().err) == ["warning", "error"]
+
+
+def test_structlog_is_configured_for_the_first_event_that_is_heard() -> None:
+    logs.configure("warning")
+    log.get_logger().info("vm started")
+    assert not structlog.is_configured()
+    log.get_logger().warning("guest fault")
+    assert structlog.is_configured()
+
+
+def test_or_at_once_where_there_will_be_events() -> None:
+    logs.configure("info")
+    assert structlog.is_configured()
+
+
+def test_nobody_reads_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    logs.configure("warning")
+    monkeypatch.setattr("sys.stderr", None)
+    log.get_logger().warning("guest fault")

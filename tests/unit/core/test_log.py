@@ -55,7 +55,7 @@ def test_an_application_with_structlog_hears_structlog_events(captured: LogCaptu
 
 
 def test_a_logger_made_before_the_configuration_follows_it(heard: pytest.LogCaptureFixture) -> None:
-    logger = get_logger()
+    logger = get_logger(vm="vm0")
     logger.info("one")
     capture = LogCapture()
     structlog.configure(processors=[capture])
@@ -65,7 +65,7 @@ def test_a_logger_made_before_the_configuration_follows_it(heard: pytest.LogCapt
         structlog.reset_defaults()
     logger.info("three")
     assert [entry["event"] for entry in capture.entries] == ["two"]
-    assert [record.getMessage() for record in heard.records] == ["event='one'", "event='three'"]
+    assert [record.getMessage() for record in heard.records] == ["event='one' vm='vm0'", "event='three' vm='vm0'"]
 
 
 HELLO = str(Path(__file__).parents[3] / "examples/guests/images/hello.img")
