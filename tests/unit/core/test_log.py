@@ -54,6 +54,23 @@ def test_an_application_with_structlog_hears_structlog_events(captured: LogCaptu
     assert not heard.records
 
 
+def test_whose_own_levels_count(captured: LogCapture) -> None:
+    logging.getLogger(LOGGER).setLevel(logging.ERROR)
+    try:
+        get_logger().info("vm started")
+    finally:
+        logging.getLogger(LOGGER).setLevel(logging.NOTSET)
+    assert [entry["event"] for entry in captured.entries] == ["vm started"]
+
+
+def test_an_event_that_nobody_hears_imports_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "structlog")
+    get_logger().info("vm started")
+    assert "structlog" not in sys.modules
+    get_logger().error("vm failed")
+    assert "structlog" in sys.modules
+
+
 def test_a_logger_made_before_the_configuration_follows_it(heard: pytest.LogCaptureFixture) -> None:
     logger = get_logger(vm="vm0")
     logger.info("one")
