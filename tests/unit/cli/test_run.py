@@ -6,6 +6,7 @@ import argparse
 import os
 import signal
 import subprocess
+from itertools import islice
 from pathlib import Path
 from typing import ClassVar
 
@@ -189,14 +190,14 @@ def test_a_reader_that_leaves_ends_it(avmm: Avmm) -> None:
     assert process.stdout.readline() == b"flood\n"
     process.stdout.close()
     assert process.wait(PATIENCE_S) == 141
-    assert process.stderr.read() == b""
+    assert of_its_own(process.stderr.read().decode()) == ""
     process.stderr.close()
 
 
 def test_statistics_end_with_a_table_behind_the_guests_last_word(avmm: Avmm) -> None:
     machine = avmm.guest(["print hello", "off"])
     process = avmm.start("run", machine, "--stats", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    lines = process.communicate(timeout=PATIENCE_S)[0].decode().splitlines()
+    lines = of_its_own(process.communicate(timeout=PATIENCE_S)[0].decode()).splitlines()
     assert process.returncode == 0
     assert lines[0] == "hello"
     assert lines[1].startswith("-- vm0 ended: shutdown (the guest said off) after 0.")
@@ -208,9 +209,10 @@ def test_statistics_end_with_a_table_behind_the_guests_last_word(avmm: Avmm) -> 
 def test_statistics_are_live(avmm: Avmm) -> None:
     process = avmm.start("run", avmm.guest(["spin"]), "--stats", stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
     assert process.stderr is not None
-    lines = [process.stderr.readline().decode() for _ in range(3)]
+    said = (of_its_own(line.decode()) for line in process.stderr)
+    lines = list(islice(filter(None, said), 3))
     process.send_signal(signal.SIGINT)
-    closing = process.communicate(timeout=PATIENCE_S)[1].decode()
+    closing = of_its_own(process.communicate(timeout=PATIENCE_S)[1].decode())
     assert process.returncode == 130
     assert lines[0].startswith("-- vm0 running, 1.")
     assert float(lines[2].split()[1].rstrip("%")) > 0
