@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 LOGGER = "avmm"
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
-_before_the_first: list[Callable[[], None]] = []
+_when_needed: list[Callable[[], None]] = []
 
 
 def configure_when_needed(configure: Callable[[], None]) -> None:
-    """Have `configure`, which configures structlog, called before the first event that is heard."""
-    _before_the_first[:] = [configure]
+    """Have `configure` called before the first event that is heard, to configure structlog if nobody has by then."""
+    _when_needed[:] = [configure]
 
 
 class EventLogger:
@@ -72,8 +72,9 @@ def _is_heard(level: str) -> bool:
 def _structlog() -> FilteringBoundLogger:
     import structlog
 
-    while _before_the_first:
-        _before_the_first.pop()()
+    if not structlog.is_configured():
+        for configure in _when_needed:
+            configure()
     logger: FilteringBoundLogger
     if structlog.is_configured():
         logger = structlog.get_logger(LOGGER)

@@ -1529,8 +1529,8 @@ MUTANTS = [
     Mutant(
         "structlog is configured too late",
         "avmm/log.py",
-        "        _before_the_first.pop()()\n    logger:",
-        "        _before_the_first.pop()\n    logger:",
+        "            configure()\n    logger:",
+        "            pass\n    logger:",
         ("tests/unit/cli/test_logs.py",),
     ),
     # The machine's description.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 from collections.abc import Iterator
 
@@ -25,6 +26,7 @@ def restored() -> Iterator[None]:
     yield
     structlog.reset_defaults()
     log.configure_when_needed(lambda: None)
+    logging.getLogger(log.LOGGER).setLevel(logging.NOTSET)
 
 
 def test_a_line_for_programs(capsys: pytest.CaptureFixture[str]) -> None:

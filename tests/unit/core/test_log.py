@@ -12,7 +12,22 @@ import pytest
 import structlog
 from structlog.testing import LogCapture
 
-from avmm.log import LOGGER, get_logger
+from avmm.log import LOGGER, configure_when_needed, get_logger
+
+
+@pytest.fixture(autouse=True)
+def unconfigured() -> Iterator[None]:
+    """Whatever ran before in this process."""
+    configuration = structlog.get_config() if structlog.is_configured() else None
+    structlog.reset_defaults()
+    configure_when_needed(lambda: None)
+    logger = logging.getLogger(LOGGER)
+    level = logger.level
+    logger.setLevel(logging.NOTSET)
+    yield
+    logger.setLevel(level)
+    if configuration is not None:
+        structlog.configure(**configuration)
 
 
 @pytest.fixture
@@ -69,6 +84,12 @@ def test_an_event_that_nobody_hears_imports_nothing(monkeypatch: pytest.MonkeyPa
     assert "structlog" not in sys.modules
     get_logger().error("vm failed")
     assert "structlog" in sys.modules
+
+
+def test_what_configures_structlog_when_needed_leaves_an_applications_alone(captured: LogCapture) -> None:
+    configure_when_needed(lambda: structlog.configure(processors=[LogCapture()]))
+    get_logger().warning("guest fault")
+    assert [entry["event"] for entry in captured.entries] == ["guest fault"]
 
 
 def test_a_logger_made_before_the_configuration_follows_it(heard: pytest.LogCaptureFixture) -> None:
