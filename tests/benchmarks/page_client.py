@@ -23,9 +23,9 @@ async def watch(url: str) -> None:
                 print("watching", flush=True)
             if isinstance(message, str):
                 json.loads(message)
-            with suppress(ConnectionClosed):  # the last word needs no answer
-                await socket.send(f'{{"shown":{shown}}}')
+            await socket.send(f'{{"shown":{shown}}}')
 
 
 if __name__ == "__main__":
-    asyncio.run(watch(sys.argv[1]))
+    with suppress(ConnectionClosed):  # a machine that ends takes its page down, whatever is under way
+        asyncio.run(watch(sys.argv[1]))
