@@ -54,7 +54,7 @@ class EventLogger:
 
     def _tell(self, level: str, event: str, fields: Mapping[str, object]) -> None:
         if _is_heard(level):
-            getattr(_structlog(), level)(event, **self._fields, **fields)
+            getattr(_structlog(), level)(event, **{**self._fields, **fields})
 
 
 def get_logger(**fields: object) -> EventLogger:

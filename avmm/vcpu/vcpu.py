@@ -50,9 +50,7 @@ class IdleWatch(Protocol):
 class Vcpu(GuestEntry):
     """One virtual CPU: an asyncio task that runs guest code on a slot, and a word of requests that anybody may set.
 
-    Owned by its own thread: the task on the event loop while outside, the slot's thread while inside the guest. `lock` guards
-    what others touch too: the requests, the mode, the acknowledgements, the wait queue and the kick counters. It is held for
-    a few instructions and the engine's `kick`, never across an await or another call out.
+    Owned by its own thread: its slot's from an entry until the task is needed again (`stay`), else the task's, on the event loop.
     """
 
     __slots__ = (
@@ -322,7 +320,6 @@ class Vcpu(GuestEntry):
 _WAKEUP = int(KickAction.WAKEUP)
 _VM_DEAD = request_bit(Request.VM_DEAD)
 _SLEEP = request_bit(Request.SLEEP)
-_TIMED = ~request_bit(UNHALT)  # made and taken up by the vCPU itself, in one breath
 _LOOP_HANDLES = _VM_DEAD | _SLEEP
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 
-NS_PER_S = 1_000_000_000
-MAX_SLEEP_S = 3600.0
+from avmm.clock import NS_PER_S
+
+_MAX_SLEEP_S = 3600.0
 
 
 class ThreadWaiter:
@@ -24,7 +25,7 @@ class ThreadWaiter:
 
     def wait(self, timeout_ns: int | None) -> None:
         """Block until it is set or `timeout_ns` nanoseconds have passed; None is an hour, after which one looks again."""
-        self._gate.acquire(timeout=MAX_SLEEP_S if timeout_ns is None else min(MAX_SLEEP_S, max(0, timeout_ns) / NS_PER_S))
+        self._gate.acquire(timeout=_MAX_SLEEP_S if timeout_ns is None else min(_MAX_SLEEP_S, max(0, timeout_ns) / NS_PER_S))
 
 
 Waiter = asyncio.Future[None] | ThreadWaiter

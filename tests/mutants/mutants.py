@@ -1526,6 +1526,7 @@ MUTANTS = [
         "False and structlog",
         (LOGS,),
     ),
+    Mutant("a field told again is an error", "avmm/log.py", "**{**self._fields, **fields}", "**self._fields, **fields", (LOGS,)),
     Mutant(
         "structlog is configured too late",
         "avmm/log.py",

@@ -54,6 +54,12 @@ def test_an_event_is_a_record_with_its_fields_in_the_order_they_were_given(heard
     assert record.getMessage() == "event='disk request failed' vm='vm0' disk='disk0' count=2"
 
 
+def test_a_field_told_again_is_the_last_one(heard: pytest.LogCaptureFixture) -> None:
+    get_logger(vm="vm0", disk="disk0").warning("disk request failed", disk="disk1")
+    (record,) = heard.records
+    assert record.getMessage() == "event='disk request failed' vm='vm0' disk='disk1'"
+
+
 def test_levels(heard: pytest.LogCaptureFixture) -> None:
     heard.set_level(logging.DEBUG, LOGGER)
     logger = get_logger()
