@@ -17,7 +17,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.mutants.mutants import MUTANTS, ROOT, Mutant
+from tests.mutants.mutant import ROOT, Mutant
+from tests.mutants.mutants import MUTANTS
 
 COPIED = ("avmm", "arch", "plugins", "tests", "pyproject.toml")
 BUILT = ("setup.py", "README.md", "LICENSE")

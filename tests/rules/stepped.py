@@ -20,7 +20,9 @@ from avmm.vcpu import waitqueue as real_waitqueue
 from avmm.vcpu.mode import VcpuMode
 from avmm.vcpu.posted import PostedWord
 from avmm.vcpu.vcpu import Vcpu
-from tests.mutants.mutants import ENTRY, MUTANTS, ROOT, VCPU, WORD
+from tests.mutants.mutant import ROOT
+from tests.mutants.mutants import MUTANTS
+from tests.mutants.places import ENTRY, VCPU, WORD
 from tests.rules.interleave import SteppedLock, Stepper
 
 

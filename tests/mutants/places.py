@@ -1,0 +1,22 @@
+"""Sources and tests that mutants of several areas name."""
+
+from __future__ import annotations
+
+RULES = "tests/rules/"
+DEKKER = RULES + "test_dekker.py"
+KICKS = RULES + "test_kicks.py"
+SLEEP = RULES + "test_sleep.py"
+POWER = RULES + "test_power.py"
+CANCELLATION = RULES + "test_cancellation.py"
+CORE = "tests/unit/core/"
+ARM = "tests/unit/arm64/"
+FUZZ = "tests/fuzz/test_machine.py"
+ARM64 = "arch/avmm_arm64/"
+WORD = "avmm/vcpu/word.py"
+ENTRY = "avmm/vcpu/guest_entry.py"
+VCPU = "avmm/vcpu/vcpu.py"
+HALT = "avmm/vcpu/halt.py"
+VIRTIO = "plugins/avmm_virtio/"
+LIMITS = CORE + "test_limit.py"
+STEERING = CORE + "test_steering.py"
+PAUSING = "avmm/pausing.py"

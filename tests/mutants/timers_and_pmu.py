@@ -1,0 +1,187 @@
+"""Mutants of the arm64 machine's timers, PMU and PSCI."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+from tests.mutants.places import ARM, ARM64
+
+MUTANTS = [
+    # The PMU, the timers and PSCI.
+    Mutant(
+        "P resets the cycle counter too",
+        ARM64 + "pmu.py",
+        "            self._values[: self.counters] = [0] * self.counters\n",
+        "            self._values[:] = [0] * 32\n",
+        (ARM + "test_pmu.py",),
+    ),
+    Mutant(
+        "SW_INCR counts with the PMU off",
+        ARM64 + "pmu.py",
+        "        if self._pmcr & E:\n            for index in",
+        "        if True:\n            for index in",
+        (ARM + "test_pmu.py",),
+    ),
+    Mutant(
+        "LC is for event counters and LP for the cycle counter",
+        ARM64 + "pmu_counters.py",
+        "LC if index == CYCLE_COUNTER else LP",
+        "LP if index == CYCLE_COUNTER else LC",
+        (ARM + "test_pmu.py",),
+    ),
+    Mutant(
+        "a chain does without its odd half enabled",
+        ARM64 + "pmu_counters.py",
+        "            and bool(self._enabled >> odd & 1)\n",
+        "",
+        (ARM + "test_pmu.py",),
+    ),
+    Mutant(
+        "a chain counts 64-bit overflows",
+        ARM64 + "pmu_counters.py",
+        "if not wide and self._chained(index):",
+        "if self._chained(index):",
+        (ARM + "test_pmu.py",),
+    ),
+    Mutant(
+        "an overflow interrupts with the PMU off",
+        ARM64 + "pmu_counters.py",
+        "return bool(self._pmcr & E and self._overflowed & self._interrupting)",
+        "return bool(self._overflowed & self._interrupting)",
+        (ARM + "test_pmu_interrupt.py",),
+    ),
+    Mutant(
+        "only an enabled counter's overflow interrupts",
+        ARM64 + "pmu_counters.py",
+        "return bool(self._pmcr & E and self._overflowed & self._interrupting)",
+        "return bool(self._pmcr & E and self._overflowed & self._interrupting & self._enabled)",
+        (ARM + "test_pmu_interrupt.py",),
+    ),
+    Mutant(
+        "the filters of EL0 and EL1 are each other's",
+        ARM64 + "pmu_counters.py",
+        "(0 if type_ & TYPE_U else _EL0) | (0 if type_ & TYPE_P else _EL1)",
+        "(0 if type_ & TYPE_P else _EL0) | (0 if type_ & TYPE_U else _EL1)",
+        (ARM + "test_pmu.py",),
+    ),
+    Mutant("a denied event counts", ARM64 + "pmu_counters.py", " or not self._rules.allow(event):", ":", (ARM + "test_pmu.py",)),
+    Mutant(
+        "a write to a counter leaves the distance to its overflow",
+        ARM64 + "pmu.py",
+        "        self._values[index] = value & self._value_mask(index)\n        self._program()\n",
+        "        self._values[index] = value & self._value_mask(index)\n",
+        (ARM + "test_pmu_interrupt.py",),
+    ),
+    Mutant(
+        "ISTATUS needs ENABLE",
+        ARM64 + "timer.py",
+        "_ISTATUS * (self._cval <= self._counter.count())",
+        "_ISTATUS * (bool(self._control & _ENABLE) and self._cval <= self._counter.count())",
+        (ARM + "test_timer.py",),
+    ),
+    Mutant(
+        "IMASK masks nothing",
+        ARM64 + "timer.py",
+        "armed = self._control & (_ENABLE | _IMASK) == _ENABLE",
+        "armed = bool(self._control & _ENABLE)",
+        (ARM + "test_timer.py",),
+    ),
+    Mutant(
+        "TVAL is not signed",
+        ARM64 + "timer.py",
+        "signed = (value & 0xFFFF_FFFF ^ 1 << 31) - (1 << 31)",
+        "signed = value & 0xFFFF_FFFF",
+        (ARM + "test_timer.py",),
+    ),
+    Mutant(
+        "TVAL reads 64 bits",
+        ARM64 + "timer.py",
+        "return self._cval - self._counter.count() & 0xFFFF_FFFF",
+        "return self._cval - self._counter.count() & _U64",
+        (ARM + "test_timer.py",),
+    ),
+    Mutant(
+        "a reset moves CVAL",
+        ARM64 + "timer.py",
+        "        self._control = 0\n        self.recompute()\n",
+        "        self._control = self._cval = 0\n        self.recompute()\n",
+        (ARM + "test_timer.py",),
+    ),
+    Mutant(
+        "CPU_ON starts who is on",
+        ARM64 + "psci.py",
+        "                if not cpu.is_off:\n                    return Result.ALREADY_ON\n",
+        "",
+        (ARM + "test_psci.py",),
+    ),
+    Mutant(
+        "a 32-bit call takes 64 bits",
+        ARM64 + "psci.py",
+        "        if not function & _SMC64:\n",
+        "        if False:\n",
+        (ARM + "test_psci.py",),
+    ),
+    Mutant(
+        "AFFINITY_INFO knows one level",
+        ARM64 + "psci.py",
+        "mask = AFFINITY_MASK & ~((1 << _AFFINITY_SHIFTS[level]) - 1)",
+        "mask = AFFINITY_MASK",
+        (ARM + "test_psci.py",),
+    ),
+    # When a timer fires, and what a reset leaves.
+    Mutant(
+        "a timer fires a nanosecond early",
+        ARM64 + "timer.py",
+        "        return -(-(raw + value - count) * _NS_PER_S // self.frequency_hz)\n",
+        "        return (raw + value - count) * _NS_PER_S // self.frequency_hz\n",
+        (ARM + "test_timer.py",),
+    ),
+    Mutant(
+        "a reset leaves the timers as they are",
+        ARM64 + "timer.py",
+        "        self._stopped = False\n        self.virtual.reset()\n",
+        "        self._stopped = False\n",
+        (ARM + "test_resets.py",),
+    ),
+    Mutant(
+        "a reset leaves a vCPU's timers stopped",
+        ARM64 + "timer.py",
+        "        self._stopped = False\n        self.virtual.reset()\n",
+        "        self.virtual.reset()\n",
+        (ARM + "test_resets.py",),
+    ),
+    Mutant(
+        "a timer wakes who is powered off",
+        ARM64 + "vcpu.py",
+        "        self.timers.stop()\n        self._vcpu.power_off()\n",
+        "        self._vcpu.power_off()\n",
+        (ARM + "test_resets.py",),
+    ),
+    Mutant(
+        "a timer on its way reaches who is powered off",
+        ARM64 + "timer.py",
+        "                return  # it was on its way when the vCPU was powered off\n",
+        "                pass\n",
+        (ARM + "test_resets.py",),
+    ),
+    Mutant(
+        "lateness is of every timer",
+        ARM64 + "timer.py",
+        "                if due_ns and timer.waited and level:\n",
+        "                if due_ns is not None and level:\n",
+        (ARM + "test_timer.py",),
+    ),
+    Mutant(
+        "a reset leaves the PMU's line",
+        ARM64 + "pmu_counters.py",
+        "        self._clear()\n        self._program()\n        self._update_line()\n",
+        "        self._clear()\n        self._program()\n",
+        (ARM + "test_resets.py",),
+    ),
+    Mutant(
+        "a reset leaves the PMU counting",
+        ARM64 + "pmu_counters.py",
+        "        self._clear()\n        self._program()\n        self._update_line()\n",
+        "        self._clear()\n        self._update_line()\n",
+        (ARM + "test_resets.py",),
+    ),
+]

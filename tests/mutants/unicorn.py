@@ -1,0 +1,69 @@
+"""Mutants of the Unicorn engine's native shim."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+UNICORN = "plugins/avmm_unicorn/native/"
+REUSED = "tests/unit/unicorn/test_reuse.py"
+REUSE = UNICORN + "reuse.c"
+TRANSLATIONS = UNICORN + "translations.c"
+HOST_CODE = UNICORN + "hostcode.c"
+
+
+MUTANTS = [
+    Mutant(
+        "a translation of other instructions is taken over",
+        REUSE,
+        "memcmp(words, block->source, FIELD(uint16_t, other->tb, TB_ICOUNT) * sizeof *words) == 0",
+        "words != NULL",
+        (REUSED,),
+    ),
+    Mutant(
+        "a translation for another address is taken over",
+        REUSE,
+        "other->ram_address == block->ram_address && FIELD(uint64_t, other->tb, TB_PC) == FIELD(uint64_t, tb, TB_PC)",
+        "true",
+        (REUSED,),
+    ),
+    Mutant("a translation taken over has another vCPU's registers", REUSE, "(uintptr_t)new;", "(uintptr_t)old;", (REUSED,)),
+    Mutant("a translation taken over has another vCPU's constants", REUSE, "|| !same_register(old, new)", "", (REUSED,)),
+    Mutant("translations that jump to others cannot be taken over", REUSE, "sizeof(int32_t));", "0);", (REUSED,)),
+    Mutant(
+        "a translation taken over does not know where its instructions are",
+        REUSE,
+        "    copy_restore_data(vcpu->tcg, other->tb);\n",
+        "",
+        (REUSED,),
+    ),
+    Mutant(
+        "a translation is taken over by who counts",
+        TRANSLATIONS,
+        "block->noted = !vcpu->counting && ",
+        "block->noted = ",
+        (REUSED,),
+    ),
+    Mutant(
+        "translations that are dropped can be taken over",
+        TRANSLATIONS,
+        "    if (translations->heads == NULL) {\n        return;",
+        "    {\n        return;",
+        (REUSED,),
+    ),
+    Mutant("IC IALLU drops nothing", TRANSLATIONS, "if (!gone && ", "if (false && ", (REUSED,)),
+    Mutant("IC IALLU drops everything", TRANSLATIONS, "    if (translations->missing) {\n", "    {\n", (REUSED,)),
+    Mutant(
+        "constants in code that was moved are taken for instructions",
+        HOST_CODE,
+        "*constants = inside;",
+        "*constants = move->size;",
+        (REUSED,),
+    ),
+    Mutant(
+        "an interrupt that is unmasked waits for something else",
+        UNICORN + "translate.c",
+        "lib.tcg_brcondi_i32(tcg, COND_NE, handle(tcg, request), INTERRUPT_ALWAYS, leave);",
+        "lib.tcg_brcondi_i32(tcg, COND_LT, handle(tcg, request), 0, leave);",
+        ("tests/unit/unicorn/test_interrupts.py",),
+    ),
+]
