@@ -5,10 +5,13 @@ from __future__ import annotations
 import mmap
 from bisect import bisect_right
 from collections.abc import Iterator
+from contextlib import suppress
 
 from avmm.errors import ConfigError
 
 PAGE_SIZE = 4096
+_LARGE_PAGE = 2 << 20
+"""A large page of an x86-64 or arm64 host with pages of 4 KiB; a host of another kind takes what it has."""
 
 
 class MemorySlot:
@@ -84,6 +87,20 @@ class GuestMemory:
         slot = self._slot(address, len(data))
         offset = address - slot.address
         slot.buffer[offset : offset + len(data)] = data
+
+    def to_fill(self, address: int, size: int) -> memoryview:
+        """`size` bytes at guest physical `address`, read-only slots included, to be written now, all of them, and then released.
+
+        The host is asked for large pages: a kernel of 27 MB is 13 page faults with them, and 6,650 without. ValueError when
+        they are not all in one slot.
+        """
+        slot = self._slot(address, size)
+        offset = address - slot.address
+        start, end = offset // _LARGE_PAGE * _LARGE_PAGE, -(-(offset + size) // _LARGE_PAGE) * _LARGE_PAGE
+        if size >= _LARGE_PAGE:
+            with suppress(OSError):  # a host without large pages
+                slot.buffer.madvise(mmap.MADV_HUGEPAGE, start, min(end, slot.size) - start)
+        return memoryview(slot.buffer)[offset : offset + size]
 
     def discard(self, address: int, size: int) -> int:
         """Give what is in [address, address + size) back to the host: it reads as zeros until it is written again. Any thread.

@@ -49,7 +49,7 @@ def place_at_top(memory: GuestMemory, ram: tuple[int, int], image: BootImage, bu
                 f"{image.initrd}: {initrd_size:#x} bytes do not fit into guest memory between the image's end at {image.end:#x}"
                 f" and the device tree at {fdt_address:#x}"
             )
-        memory.write(address, _read(image.initrd, initrd_size))
+        _read(image.initrd, memory, address, initrd_size)
         initrd = address, address + initrd_size
     memory.write(fdt_address, build_tree(initrd))
     return fdt_address
@@ -84,12 +84,11 @@ def _size(path: Path) -> int:
     return status.st_size
 
 
-def _read(path: Path, size: int) -> bytes:
+def _read(path: Path, memory: GuestMemory, address: int, size: int) -> None:
     try:
-        with path.open("rb") as file:
-            data = file.read(size)
+        with path.open("rb") as file, memory.to_fill(address, size) as room:
+            whole = file.readinto(room) == size
     except OSError as error:
         raise LoadError(f"{path}: {error.strerror}") from None
-    if len(data) != size:
+    if not whole:
         raise LoadError(f"{path}: changed while it was read")
-    return data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from io import BufferedIOBase
 
 from avmm.errors import LoadError
 from avmm.loader.placement import check_fits, place
@@ -22,42 +23,47 @@ _OLD_TEXT_OFFSET = 0x8_0000
 """Where kernels before 3.17 go, whose image_size is 0 and whose text_offset means nothing."""
 
 
-def recognise(image: bytes) -> bool:
-    """True when `image` has the header of an arm64 Image."""
-    return len(image) >= _HEADER.size and _HEADER.unpack_from(image)[3] == _MAGIC
+def recognise(head: bytes) -> bool:
+    """True when what begins with `head` has the header of an arm64 Image."""
+    return len(head) >= _HEADER.size and _HEADER.unpack_from(head)[3] == _MAGIC
 
 
-def load(image: bytes, memory: GuestMemory, image_base: int) -> tuple[int, int]:
-    """Load an Image at its text offset from the first 2 MiB boundary at or above `image_base`; its entry and its end.
+def load(file: BufferedIOBase, size: int, memory: GuestMemory, image_base: int) -> tuple[int, int]:
+    """Load an Image of `size` bytes at its text offset from the first 2 MiB boundary at or above `image_base`; its entry and end.
 
     The end is behind the memory the kernel claims for itself (image_size), its uninitialised data included.
     """
-    text_offset, image_size, flags, _ = _HEADER.unpack_from(image)
+    text_offset, image_size, flags, _ = _HEADER.unpack(_read(file, 0, _HEADER.size))
     if flags & _BIG_ENDIAN:
         raise LoadError("the arm64 Image is big-endian, not little-endian")
-    if (whole := _size_in_file(image)) > len(image):
-        raise LoadError(f"the arm64 Image is truncated: {whole:#x} bytes are needed, it has {len(image):#x}")
+    if (whole := _size_in_file(file, size)) > size:
+        raise LoadError(f"the arm64 Image is truncated: {whole:#x} bytes are needed, it has {size:#x}")
     if not image_size:
         text_offset = _OLD_TEXT_OFFSET
     address = -(-image_base // _BASE_ALIGNMENT) * _BASE_ALIGNMENT + text_offset
-    size = max(image_size, len(image))
-    check_fits(memory, address, size, "the arm64 Image")
-    place(memory, address, image, "the arm64 Image")
-    return address, address + size
+    claimed = max(image_size, size)
+    check_fits(memory, address, claimed, "the arm64 Image")
+    place(memory, address, file, 0, size, "the arm64 Image")
+    return address, address + claimed
 
 
-def _size_in_file(image: bytes) -> int:
+def _size_in_file(file: BufferedIOBase, size: int) -> int:
     """How long the file must be: what the Image cannot say itself, but the PE/COFF header of its EFI stub can; 0 without one."""
-    start = int.from_bytes(image[_PE_OFFSET : _PE_OFFSET + 4], "little")
-    if not start or len(image) < start + _PE.size:
+    start = int.from_bytes(_read(file, _PE_OFFSET, 4), "little")
+    if not start or size < start + _PE.size:
         return start + _PE.size if start else 0
     signature: bytes
     count: int
     optional: int
-    signature, count, optional = _PE.unpack_from(image, start)
+    signature, count, optional = _PE.unpack(_read(file, start, _PE.size))
     if signature != b"PE\0\0":
         return 0
     table = start + _PE.size + optional
-    if len(image) < (end := table + count * _PE_SECTION.size):
+    if size < (end := table + count * _PE_SECTION.size):
         return end
-    return max((size + at for size, at in _PE_SECTION.iter_unpack(image[table:end])), default=0)
+    return max((size + at for size, at in _PE_SECTION.iter_unpack(_read(file, table, end - table))), default=0)
+
+
+def _read(file: BufferedIOBase, offset: int, size: int) -> bytes:
+    file.seek(offset)
+    return file.read(size)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from io import SEEK_END, BufferedIOBase
 
 from avmm.errors import LoadError
 from avmm.loader.placement import check_fits, clear, place
@@ -38,7 +38,7 @@ class _Segment:
     memory_size: int
 
 
-def load(file: BinaryIO, memory: GuestMemory, machine: int) -> tuple[int, int]:
+def load(file: BufferedIOBase, memory: GuestMemory, machine: int) -> tuple[int, int]:
     """Load an executable for `machine` (e_machine); the physical entry address, and the end of the highest segment."""
     entry, segments = _read_headers(file, machine)
     if not segments:
@@ -46,13 +46,14 @@ def load(file: BinaryIO, memory: GuestMemory, machine: int) -> tuple[int, int]:
     # All of it is checked before the first byte is written.
     for segment in segments:
         check_fits(memory, segment.physical, segment.memory_size, "an ELF segment")
+        _check_whole(file, segment.offset, segment.file_size)
     for segment in segments:
-        place(memory, segment.physical, _read(file, segment.offset, segment.file_size), "an ELF segment")
+        place(memory, segment.physical, file, segment.offset, segment.file_size, "an ELF segment")
         clear(memory, segment.physical + segment.file_size, segment.memory_size - segment.file_size)
     return _physical(entry, segments), max(segment.physical + segment.memory_size for segment in segments)
 
 
-def _read_headers(file: BinaryIO, machine: int) -> tuple[int, list[_Segment]]:
+def _read_headers(file: BufferedIOBase, machine: int) -> tuple[int, list[_Segment]]:
     header = _read(file, 0, _HEADER.size)
     if (header[4], header[5]) != (_CLASS_64, _LITTLE_ENDIAN):
         order = "little" if header[5] == _LITTLE_ENDIAN else "big"
@@ -84,12 +85,16 @@ def _physical(entry: int, segments: list[_Segment]) -> int:
     raise LoadError(f"the ELF file's entry {entry:#x} lies in none of its segments")
 
 
-def _read(file: BinaryIO, offset: int, size: int) -> bytes:
-    end = file.seek(0, 2)
-    if offset + size > end:
-        raise LoadError(f"the ELF file is truncated: {offset + size} bytes are needed, it has {end}")
+def _read(file: BufferedIOBase, offset: int, size: int) -> bytes:
+    _check_whole(file, offset, size)
     file.seek(offset)
     return file.read(size)
+
+
+def _check_whole(file: BufferedIOBase, offset: int, size: int) -> None:
+    end = file.seek(0, SEEK_END)
+    if offset + size > end:
+        raise LoadError(f"the ELF file is truncated: {offset + size} bytes are needed, it has {end}")
 
 
 def _machine(number: int) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import stat
 from dataclasses import dataclass
+from io import SEEK_END, BufferedIOBase, BytesIO
 from pathlib import Path
-from typing import BinaryIO
 
 from avmm.errors import LoadError
 from avmm.loader import arm64_image, elf
 from avmm.loader.placement import place
 from avmm.memory import GuestMemory
-from avmm.packed import unpack
+from avmm.packed import is_packed, unpack
 
 EM_AARCH64 = 183
 FLAT_OFFSET = 0x8_0000
@@ -79,27 +79,32 @@ def is_flat(path: Path) -> bool:
     return bool(head) and not other and not head.startswith((elf.MAGIC, *_PACKED))
 
 
-def _load(file: BinaryIO, memory: GuestMemory, elf_machine: int, image_base: int) -> LoadedKernel:
+def _load(file: BufferedIOBase, memory: GuestMemory, elf_machine: int, image_base: int) -> LoadedKernel:
     if file.read(len(elf.MAGIC)) == elf.MAGIC:
         return LoadedKernel(*elf.load(file, memory, elf_machine), "elf")
-    image = _read(file, max((slot.size for slot in memory), default=0))
-    if elf_machine == EM_AARCH64 and arm64_image.recognise(image):
-        return LoadedKernel(*arm64_image.load(image, memory, image_base), "arm64-image")
+    file, size = _unpacked(file, max((slot.size for slot in memory), default=0))
+    head = file.read(_HEAD)
+    if elf_machine == EM_AARCH64 and arm64_image.recognise(head):
+        return LoadedKernel(*arm64_image.load(file, size, memory, image_base), "arm64-image")
     for offset, magic, what in _FOREIGN:
-        if image.startswith(magic, offset):
+        if head.startswith(magic, offset):
             raise LoadError(f"is {what}")
     address = image_base + FLAT_OFFSET
-    place(memory, address, image, "the flat image")
-    return LoadedKernel(address, address + len(image), "flat")
+    place(memory, address, file, 0, size, "the flat image")
+    return LoadedKernel(address, address + size, "flat")
 
 
-def _read(file: BinaryIO, limit: int) -> bytes:
-    """The whole file, unpacked if it is compressed; LoadError when that is nothing, or more than `limit` bytes."""
+def _unpacked(file: BufferedIOBase, limit: int) -> tuple[BufferedIOBase, int]:
+    """`file`, or what is packed in it, from its start, and its size; LoadError when that is 0, or more than `limit` bytes."""
     file.seek(0)
-    # One byte more than may be there, so that too much is seen without being read.
-    image = unpack(file.read(limit + 1), limit)
-    if not image:
+    if is_packed(file.read(_HEAD)):
+        file.seek(0)
+        # One byte more than may be there, so that too much is seen without being read.
+        file = BytesIO(unpack(file.read(limit + 1), limit))
+    size = file.seek(0, SEEK_END)
+    file.seek(0)
+    if not size:
         raise LoadError("is empty")
-    if len(image) > limit:
+    if size > limit:
         raise LoadError(f"is larger than guest memory ({limit:#x} bytes)")
-    return image
+    return file, size

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from io import BufferedIOBase
+
 from avmm.errors import LoadError
 from avmm.memory import GuestMemory
 
@@ -15,10 +17,13 @@ def check_fits(memory: GuestMemory, address: int, size: int, what: str) -> None:
         raise LoadError(f"{what} needs {size:#x} bytes at {address:#x}, which guest memory ({slots}) does not have")
 
 
-def place(memory: GuestMemory, address: int, data: bytes, what: str) -> None:
-    """Write `data` to guest physical `address`; LoadError when it does not fit."""
-    check_fits(memory, address, len(data), what)
-    memory.write(address, data)
+def place(memory: GuestMemory, address: int, file: BufferedIOBase, offset: int, size: int, what: str) -> None:
+    """Read `size` bytes of `file`, from `offset` on, into guest memory; LoadError when they do not fit, or are not there now."""
+    check_fits(memory, address, size, what)
+    file.seek(offset)
+    with memory.to_fill(address, size) as room:
+        if file.readinto(room) != size:
+            raise LoadError("changed while it was read")
 
 
 def clear(memory: GuestMemory, address: int, size: int) -> None:

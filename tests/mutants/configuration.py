@@ -1,4 +1,4 @@
-"""Mutants of plugins' entry points, logging, the machine's description, plugins' options."""
+"""Mutants of plugins' entry points, logging, the machine's description, plugins' options, loading."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ CONFIG = "tests/unit/test_config.py"
 CHECKS = "avmm/config_checks.py"
 OPTIONS_OF = CORE + "test_option_table.py"
 OPTIONS = "avmm/option_table.py"
+FILLED = CORE + "test_memory.py"
 
 
 MUTANTS = [
@@ -76,4 +77,20 @@ MUTANTS = [
         "            if False:\n",
         (OPTIONS_OF,),
     ),
+    # Loading.
+    Mutant(
+        "a kernel that EFI can start is taken for a packed one",
+        "avmm/packed.py",
+        'head.startswith(b"MZ") and head',
+        'head.startswith(b"MZ") or head',
+        ("tests/unit/test_loader_kernel.py",),
+    ),
+    Mutant(
+        "half a kernel is a kernel",
+        "avmm/loader/placement.py",
+        "if file.readinto(room) != size:",
+        "if file.readinto(room) == 0:",
+        (FILLED,),
+    ),
+    Mutant("large pages beyond what is filled", "avmm/memory.py", "if size >= _LARGE_PAGE:", "if True:", (FILLED,)),
 ]

@@ -98,6 +98,13 @@ def test_an_image_with_an_efi_stub_is_whole(file: Path, memory: GuestMemory, pac
     assert load(file, memory) == LoadedKernel(RAM, RAM + 0x2000, "arm64-image")
 
 
+def test_an_image_that_efi_can_start_is_not_packed(file: Path, memory: GuestMemory) -> None:
+    content = b"MZ" + efi_image(0x1000)[2:]
+    file.write_bytes(content)
+    assert load(file, memory).kind == "arm64-image"
+    assert memory.read(RAM, len(content)) == content
+
+
 def test_an_old_image_without_a_size_goes_to_the_old_offset(file: Path, memory: GuestMemory) -> None:
     content = image(text_offset=0x1234, image_size=0)
     file.write_bytes(content)
