@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Container, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from avmm.config_errors import Mistakes, no_such_setting, shown
 from avmm.errors import ConfigError
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Check = Callable[[object], object]
 """A ConfigError's key is relative to the setting."""
+Kept = TypeVar("Kept")
 
 MEMORY_UNIT = 4096
 """Guest memory comes in multiples of this many bytes: the smallest page."""
@@ -28,12 +29,20 @@ def text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{shown(value)} is not a string")
     if "\0" in value:
-        raise ValueError("holds a NUL character")
+        raise ValueError(f"{shown(value)} holds a NUL character")
     try:
         value.encode()
     except UnicodeEncodeError:
         raise ValueError(f"{shown(value)} is not UTF-8 text") from None
     return value
+
+
+def texts(value: object) -> list[str]:
+    """A string, or a list of strings, none of them empty."""
+    given = value if isinstance(value, list) else [value]
+    if not all(isinstance(one, str) and one for one in given):
+        raise ValueError(f"{shown(value)} is not a string or a list of strings")
+    return [text(one) for one in given]
 
 
 def name(value: object) -> str:
@@ -52,19 +61,22 @@ def flag(value: object) -> bool:
     return value
 
 
-def whole(low: int, high: int) -> Check:
+def whole(low: int, high: int) -> Callable[[object], int]:
     """A whole number from `low` to `high`."""
 
     def check(value: object) -> int:
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise ValueError(f"{shown(value)} is not a whole number")
-        if value < low:
-            raise ValueError(f"{shown(value)} is less than {low}")
-        if value > high:
-            raise ValueError(f"{shown(value)} is more than {high}")
-        return value
+        if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
+            return value
+        raise ValueError(f"{shown(value)} is not a whole number from {low} to {high}")
 
     return check
+
+
+def seconds(value: object) -> float:
+    """A number of seconds up to a day."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 86_400:
+        return float(value)
+    raise ValueError(f"{shown(value)} is not a number of seconds from 0 to 86400")
 
 
 def one_of(choices: tuple[object, ...]) -> Check:
@@ -78,14 +90,14 @@ def one_of(choices: tuple[object, ...]) -> Check:
     return check
 
 
-def optional(check: Check) -> Check:
+def optional(check: Callable[[object], Kept]) -> Callable[[object], Kept | None]:
     """None, or what `check` allows."""
     return lambda value: None if value is None else check(value)
 
 
 def path(value: object) -> Path:
     """The path of a file."""
-    if isinstance(value, Path) or (isinstance(value, str) and value):
+    if isinstance(value, Path) or (isinstance(value, str) and value and "\0" not in value):
         return Path(value)
     raise ValueError(f"{shown(value)} is not the path of a file")
 

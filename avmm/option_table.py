@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from avmm import config_checks as check
 from avmm.config_errors import shown
 from avmm.device import DeviceOptions
 from avmm.errors import ConfigError
@@ -25,50 +26,39 @@ class OptionTable:
         """What is wrong with the value of `key`."""
         return ConfigError(text, key=f"{self._table}.{key}")
 
+    def is_not(self, key: str, value: object, what: str) -> ConfigError:
+        """The `value` at `key`, or in a table there, is not `what` it should be."""
+        return self.error(key, f"{shown(value)} is not {what}")
+
     def integer(self, key: str, least: int, most: int) -> int | None:
         """A whole number from `least` to `most`; None when left out."""
-        value = self.values.get(key)
-        if value is None or (isinstance(value, int) and not isinstance(value, bool) and least <= value <= most):
-            return value
-        raise self.error(key, f"{shown(value)} is not a whole number from {least} to {most}")
+        return self._checked(key, check.optional(check.whole(least, most)), None)
 
     def seconds(self, key: str, default: float) -> float:
         """A number from 0 to 86400, up to a day."""
-        value = self.values.get(key, default)
-        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 86_400:
-            return float(value)
-        raise self.error(key, f"{shown(value)} is not a number of seconds from 0 to 86400")
+        return self._checked(key, check.seconds, default)
 
     def flag(self, key: str, *, default: bool) -> bool:
         """True or false."""
-        value = self.values.get(key, default)
-        if isinstance(value, bool):
-            return value
-        raise self.error(key, f"{shown(value)} is not true or false")
+        return self._checked(key, check.flag, default)
 
     def path(self, key: str) -> Path | None:
         """A file's path; None when left out."""
-        value = self.values.get(key)
-        if value is None or isinstance(value, Path):
-            return value
-        if isinstance(value, str) and value and "\0" not in value:
-            return Path(value)
-        raise self.error(key, f"{shown(value)} is not a path")
+        return self._checked(key, check.optional(check.path), None)
 
     def text(self, key: str) -> str:
-        """A string without NUL; empty when left out."""
-        value = self.values.get(key, "")
-        if isinstance(value, str) and "\0" not in value:
-            return value
-        raise self.error(key, f"{shown(value)} is not a string without NUL characters")
+        """UTF-8 text without NUL; empty when left out."""
+        return self._checked(key, check.text, "")
 
     def texts(self, key: str) -> list[str]:
-        """A string, or a list of strings, none of them empty and all without NUL; an empty list when left out."""
-        value = self.values.get(key, [])
-        given = [value] if isinstance(value, str) else value
-        if isinstance(given, list) and all(isinstance(text, str) and text and "\0" not in text for text in given):
-            return [str(text) for text in given]
-        raise self.error(key, f"{shown(value)} is not a string or a list of strings")
+        """A string, or a list of strings, none of them empty and all UTF-8 without NUL; an empty list when left out."""
+        return self._checked(key, check.texts, [])
+
+    def _checked(self, key: str, what: Callable[[object], check.Kept], default: object) -> check.Kept:
+        try:
+            return what(self.values.get(key, default))
+        except ValueError as error:
+            raise self.error(key, str(error)) from None
 
 
 class DeviceTable(OptionTable):

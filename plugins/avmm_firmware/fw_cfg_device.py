@@ -107,9 +107,9 @@ def _files(table: DeviceTable) -> dict[str, Path]:
     found = {}
     for name, where in files.items():
         if not 0 < len(name.encode()) <= MAX_NAME or "\0" in name:
-            raise table.error("files", f"{name!r} is not a name of 1 to {MAX_NAME} bytes")
+            raise table.is_not("files", name, f"a name of 1 to {MAX_NAME} bytes")
         if not isinstance(where, str) or not where or "\0" in where:
-            raise table.error(f"files.{name}", f"{where!r} is not a path")
+            raise table.is_not(f"files.{name}", where, "the path of a file")
         found[name] = Path(where)
     return found
 

@@ -59,7 +59,7 @@ class _Table(DeviceTable):
             case None:
                 raise self.error("net", f"missing: {_SPECS}")
             case _:
-                raise self.error("net", f"{net!r} is not {_SPECS}")
+                raise self.is_not("net", net, _SPECS)
 
     def _by_name(self, net: str, kind: str, rest: str) -> Netdev:
         match kind:
@@ -72,7 +72,7 @@ class _Table(DeviceTable):
             case "tap":
                 return self._tap(rest)
             case _:
-                raise self.error("net", f"{net!r} is not {_SPECS}")
+                raise self.is_not("net", net, _SPECS)
 
     def _passt(self) -> Netdev:
         arguments = [*self.texts("passt_arguments")]
@@ -98,7 +98,7 @@ class _Table(DeviceTable):
 
     def _tap(self, name: str) -> Netdev:
         if not re.fullmatch(r"[!-.0-~]{1,15}", name):
-            raise self.error("net", f"{name!r} is not an interface's name: 1 to 15 characters")
+            raise self.is_not("net", name, "an interface's name: 1 to 15 characters")
         try:
             return TapNetdev(self.name, open_tap(name))
         except OSError as error:
@@ -110,7 +110,7 @@ class _Table(DeviceTable):
         if given is None:
             return bytes((0x02, *os.urandom(5)))
         if not isinstance(given, str) or not re.fullmatch(r"([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}", given):
-            raise self.error("mac", f"{given!r} is not six bytes like 02:00:00:00:00:01")
+            raise self.is_not("mac", given, "six bytes like 02:00:00:00:00:01")
         mac = bytes.fromhex(given.replace(":", ""))
         if mac[0] & 1 or not any(mac):
             raise self.error("mac", f"{given} is the address of a group or of nobody")

@@ -56,7 +56,7 @@ class _Table(DeviceTable):
             case None:
                 raise self.error("file", "missing: an image's path, or an nbd:// or nbd+unix:// URI")
             case _:
-                raise self.error("file", f"{file!r} is not an image's path, or an nbd:// or nbd+unix:// URI")
+                raise self.is_not("file", file, "an image's path, or an nbd:// or nbd+unix:// URI")
 
     def _refuse(self, key: str, owner: str) -> None:
         if key in self.values:
@@ -82,7 +82,7 @@ class _Table(DeviceTable):
         read_only, discard = self.flag("read_only", default=False), self.flag("discard", default=True)
         block_size = self.integer("block_size", *_BLOCK_SIZES)
         if block_size not in (None, *_BLOCK_SIZES):
-            raise self.error("block_size", f"{block_size} is not 512 or 4096")
+            raise self.is_not("block_size", block_size, "512 or 4096")
         try:
             image = open_image(path, read_only=read_only)
         except (ValueError, OSError) as error:
@@ -95,11 +95,11 @@ class _Table(DeviceTable):
         text = str(given) if isinstance(given, int) and not isinstance(given, bool) else given
         if isinstance(text, str) and text.isascii() and text.isprintable() and len(text) <= ID_BYTES:
             return text
-        raise self.error("serial", f"{given!r} is not a text of up to {ID_BYTES} ASCII characters")
+        raise self.is_not("serial", given, f"a text of up to {ID_BYTES} ASCII characters")
 
     def writeback(self) -> bool:
         """False for `writethrough`."""
         given = self.values.get("cache", "writeback")
         if given in ("writeback", "writethrough"):
             return given == "writeback"
-        raise self.error("cache", f"{given!r} is not writeback or writethrough")
+        raise self.is_not("cache", given, "writeback or writethrough")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from avmm.plugin import Device, DeviceOptions, DeviceTable
+from avmm.plugin import Device, DeviceOptions, DeviceTable, OptionTable
 from avmm_virtio.chardev.base import Chardev, OutputChardev
 from avmm_virtio.chardev.file import FileChardev
 from avmm_virtio.chardev.stream import StreamChardev
@@ -64,15 +64,11 @@ class _Table(DeviceTable):
 
     def _port(self, key: str, name: str, entry: object) -> Port:
         if not name or "\0" in name or len(name.encode()) > _NAME_BYTES:
-            raise self.error("ports", f"{name!r} is not a port's name: 1 to {_NAME_BYTES} bytes")
-        hvc: object = False
+            raise self.is_not("ports", name, f"a port's name: 1 to {_NAME_BYTES} bytes")
+        hvc = False
         if isinstance(entry, Mapping):
-            if unknown := entry.keys() - {"to", "hvc"}:
-                raise self.error(f"{key}.{min(unknown)}", "no such setting of a port; there are to, hvc")
-            hvc = entry.get("hvc", False)
-            entry = entry.get("to")
-        if not isinstance(hvc, bool):
-            raise self.error(f"{key}.hvc", f"{hvc!r} is not true or false")
+            port = OptionTable(entry, f"devices.{self.name}.{key}", "a port", ("to", "hvc"))
+            entry, hvc = entry.get("to"), port.flag("hvc", default=False)
         return Port(self._chardev(key, entry), name=name, hvc=hvc)
 
     def _chardev(self, key: str, spec: object) -> Chardev:
@@ -90,7 +86,7 @@ class _Table(DeviceTable):
             case "file" if rest:
                 return self._file(key, rest)
             case _:
-                raise self.error(key, f"{spec!r} is not {_SPECS}")
+                raise self.is_not(key, spec, _SPECS)
 
     def _stream(self, key: str, kind: str, rest: str) -> Chardev:
         try:

@@ -32,7 +32,7 @@ def create_vsock(options: DeviceOptions) -> Device:
             raise ValueError
         check_path(path + _LONGEST_PORT)
     except ValueError:
-        raise table.error("socket", f"{path!r} is not a path of 1 to 96 bytes: a port goes behind it") from None
+        raise table.is_not("socket", path, "a path of 1 to 96 bytes: a port goes behind it") from None
     cid = table.integer("cid", _CID_FIRST, _CID_LAST) or _CID_FIRST
     most = table.integer("connections", 1, 65536) or _MOST
     try:

@@ -65,13 +65,13 @@ def test_options_alone_describe_a_machine(avmm: Avmm) -> None:
         (("--kernel", "nope", "--arch", "toy", "--engine", "toy"), "avmm: nope: No such file or directory"),
         (("toy.toml", "--kernel", "."), "avmm: .: is a directory"),
         (("toy.toml", "--memory", "12Q"), None),
-        (("toy.toml", "--smp", "0"), "avmm: --smp: vcpus: 0 is less than 1"),
+        (("toy.toml", "--smp", "0"), "avmm: --smp: vcpus: 0 is not a whole number from 1 to 512"),
         (("toy.toml", "--slot", "fast"), "avmm: --slot: slot: 'fast' is not one of 'thread', 'inline'"),
         (("toy.toml", "--clock", "virtual"), "avmm: toy.toml: slot: virtual time needs slot = 'inline'"),
         (("toy.toml", "--engine", "tyo"), "avmm: engine tyo: no such engine; there is toy"),
         (("toy.toml", "--arch", "tyo"), "avmm: arch tyo: no such arch; there is toy"),
         (("toy.toml", "--nvram", "file"), "avmm: --nvram: nvram: there is no firmware whose variables it could keep"),
-        (("bad.toml",), "avmm: bad.toml:4: vcpus: 'two' is not a whole number"),
+        (("bad.toml",), "avmm: bad.toml:4: vcpus: 'two' is not a whole number from 1 to 512"),
         (("option.toml",), "avmm: option.toml:7: engine.colour: no such setting"),
         (("overlap.toml",), "avmm: overlap.toml:7: devices.second.base: 0x9000008 overlaps devices.uart0 (0x9000000-0x9000fff)"),
         (("device.toml",), "avmm: device bell: no such device; there is toy-uart"),
@@ -106,7 +106,7 @@ def test_several_mistakes_are_a_line_each(avmm: Avmm) -> None:
     done = avmm("run", "bad.toml")
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        "avmm: bad.toml:1: vcpus: 0 is less than 1",
+        "avmm: bad.toml:1: vcpus: 0 is not a whole number from 1 to 512",
         "avmm: bad.toml:2: kernle: no such setting; did you mean kernel?",
     ]
 

@@ -76,9 +76,9 @@ def test_what_is_left_out(read: Read, default: object) -> None:
         (integer, (0, 9, True, "1", 1.0), "a whole number from 1 to 8"),
         (seconds, (-1, 86_401, True, "1", float("nan")), "a number of seconds from 0 to 86400"),
         (flag, (0, 1, "yes"), "true or false"),
-        (path, (1, "", "a\0b"), "a path"),
-        (text, (1, "a\0b"), "a string without NUL characters"),
-        (texts, (1, "", ["a", 1], ["a\0b"]), "a string or a list of strings"),
+        (path, (1, "", "a\0b"), "the path of a file"),
+        (text, (1,), "a string"),
+        (texts, (1, "", ["a", 1], ["a", ""]), "a string or a list of strings"),
     ],
 )
 def test_what_cannot_be(read: Read, values: tuple[object, ...], what: str) -> None:
@@ -86,6 +86,19 @@ def test_what_cannot_be(read: Read, values: tuple[object, ...], what: str) -> No
         with pytest.raises(ConfigError) as error:
             read(table(value))
         assert str(error.value) == f"engine.key: {shown(value)} is not {what}"
+
+
+@pytest.mark.parametrize("read", [text, texts])
+@pytest.mark.parametrize(("value", "what"), [("a\0b", "holds a NUL character"), ("\udcff", "is not UTF-8 text")])
+def test_text_that_cannot_be_told(read: Read, value: str, what: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        read(table(value))
+    assert str(error.value) == f"engine.key: {value!r} {what}"
+
+
+def test_a_value_of_another_kind() -> None:
+    error = table({"loud": "x" * 80}).is_not("key.loud", "x" * 80, "a colour")
+    assert str(error) == f"engine.key.loud: '{'x' * 56}... is not a colour"
 
 
 def test_a_key_that_does_not_exist() -> None:

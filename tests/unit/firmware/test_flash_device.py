@@ -155,8 +155,8 @@ def test_code_must_be_there(tmp_path: Path) -> None:
     ("table", "message"),
     [
         ({"size": 1}, "devices.flash0.size: no such setting of a cfi-flash; there are file, read_only"),
-        ({"file": 3}, "devices.flash0.file: 3 is not a path"),
-        ({"file": ""}, "devices.flash0.file: '' is not a path"),
+        ({"file": 3}, "devices.flash0.file: 3 is not the path of a file"),
+        ({"file": ""}, "devices.flash0.file: '' is not the path of a file"),
         ({"read_only": 1}, "devices.flash0.read_only: 1 is not true or false"),
     ],
 )

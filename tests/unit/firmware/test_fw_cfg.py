@@ -195,12 +195,12 @@ def test_a_reset_selects_the_signature(bench: Bench) -> None:
     [
         ({"kernle": "x"}, "kernle: no such setting of a fw-cfg; there are kernel, initrd, append, vcpus, files"),
         ({"vcpus": 0}, "vcpus: 0 is not a whole number from 1 to 65535"),
-        ({"append": "a\0b"}, "append: 'a\\\\x00b' is not a string without NUL characters"),
-        ({"initrd": 3}, "initrd: 3 is not a path"),
+        ({"append": "a\0b"}, "append: 'a\\\\x00b' holds a NUL character"),
+        ({"initrd": 3}, "initrd: 3 is not the path of a file"),
         ({"files": 3}, "files: must be a table of at most 16352 names and paths"),
         ({"files": {"x" * 56: "a"}}, f"files: '{'x' * 56}' is not a name of 1 to 55 bytes"),
         ({"files": {"": "a"}}, "files: '' is not a name of 1 to 55 bytes"),
-        ({"files": {"opt/a": ""}}, "files.opt/a: '' is not a path"),
+        ({"files": {"opt/a": ""}}, "files.opt/a: '' is not the path of a file"),
     ],
 )
 def test_settings(table: dict[str, object], message: str) -> None:
