@@ -24,7 +24,8 @@ from avmm_arm64.boot import place_at_top, place_for_firmware
 from avmm_arm64.fdt import Board, build_fdt
 from avmm_arm64.gic import Gic, GicV2
 from avmm_arm64.gic.gicv2 import MAX_VCPUS as MAX_VCPUS_GICV2
-from avmm_arm64.interrupt_claims import FIRST_SPI, Claims
+from avmm_arm64.interrupt_claims import Claims
+from avmm_arm64.intid import FIRST_PPI, FIRST_SPI, LAST_PPI, SPI_COUNT
 from avmm_arm64.layout import (
     COUNTER_HZ,
     FLASH_BASE,
@@ -34,7 +35,6 @@ from avmm_arm64.layout import (
     MAX_RAM,
     MAX_VCPUS,
     RAM_BASE,
-    SPI_COUNT,
     Places,
     affinity,
 )
@@ -45,7 +45,7 @@ from avmm_arm64.pmu_options import pmu_options
 from avmm_arm64.psci import Psci
 from avmm_arm64.requests import ArmRequest
 from avmm_arm64.sysregs import CPU_MODELS
-from avmm_arm64.timer import FIRST_PPI, LAST_PPI, SystemCounter, TimerPpis
+from avmm_arm64.timer import SystemCounter, TimerPpis
 from avmm_arm64.vcpu import Arm64Vcpu
 
 _EM_AARCH64 = 183

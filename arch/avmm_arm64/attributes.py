@@ -6,7 +6,8 @@ from enum import IntEnum
 from errno import EBUSY, EEXIST, EFAULT, EINVAL, ENXIO
 
 from avmm.plugin import AttributeGroup, AttributeValue, GuestMemory, OperationRefused, no_such_attribute
-from avmm_arm64.interrupt_claims import Irqchip, is_ppi
+from avmm_arm64.interrupt_claims import Irqchip
+from avmm_arm64.intid import is_ppi
 from avmm_arm64.pmu_attributes import PmuAttribute, PmuAttributes
 from avmm_arm64.timer import TimerPpis
 

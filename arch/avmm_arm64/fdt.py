@@ -8,8 +8,9 @@ import fdt
 
 from avmm.plugin import DevicePlace
 from avmm_arm64.gic.redistributor import FRAME_SIZE
+from avmm_arm64.intid import is_ppi
 from avmm_arm64.layout import GICC_BASE, GICD_BASE, GICR_BASE, RAM_BASE, UART_CLOCK_HZ, VIRTIO_STRIDE, affinity
-from avmm_arm64.timer import TimerPpis, is_ppi
+from avmm_arm64.timer import TimerPpis
 
 _GIC_PHANDLE, _CLOCK_PHANDLE = 1, 2
 _CPU_PHANDLES = 0x100

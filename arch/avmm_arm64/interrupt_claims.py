@@ -6,11 +6,7 @@ from errno import EEXIST, EINVAL
 from typing import Protocol
 
 from avmm.plugin import OperationRefused
-from avmm_arm64.timer import is_ppi
-
-__all__ = ["FIRST_SPI", "Claims", "Irqchip", "is_ppi", "is_spi"]
-
-FIRST_SPI, _LAST_SPI = 32, 1019
+from avmm_arm64.intid import FIRST_SPI, is_ppi
 
 
 class Irqchip(Protocol):
@@ -59,8 +55,3 @@ class Claims:
     def owned(self, vcpu: int, intid: int) -> bool:
         """True when a device of the machine drives the input, so that nobody else may."""
         return ((vcpu, intid) if is_ppi(intid) else (-1, intid)) in self._owners
-
-
-def is_spi(intid: int) -> bool:
-    """True for the INTIDs of shared peripheral interrupts, whether a controller has them or not."""
-    return FIRST_SPI <= intid <= _LAST_SPI

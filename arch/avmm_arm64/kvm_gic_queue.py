@@ -15,10 +15,9 @@ from avmm.plugin import Device, Width
 from avmm_arm64.gic import CpuInterface, Gic
 from avmm_arm64.gic.access import WORD
 from avmm_arm64.gic.irq_state import IrqBank
-from avmm_arm64.gic.redistributor import FRAME_SIZE
+from avmm_arm64.gic.redistributor import FRAME_SIZE, SGI_BASE
 
 _CTLR, _ENABLE_GROUP1 = 0x0000, 1 << 1
-_SGI_BASE = 0x1_0000
 
 
 @dataclass(slots=True)
@@ -115,7 +114,7 @@ class QueueingGic(Gic):
         return True
 
     def _private_register(self, offset: int) -> tuple[Overlooked, int]:
-        return self._private[offset // FRAME_SIZE], offset % FRAME_SIZE - _SGI_BASE
+        return self._private[offset // FRAME_SIZE], offset % FRAME_SIZE - SGI_BASE
 
     def _switch(self, offset: int, value: int) -> None:
         """The distributor is switched on by a write to GICD_CTLR."""

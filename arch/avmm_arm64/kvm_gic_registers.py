@@ -8,6 +8,7 @@ from avmm.plugin import OperationRefused, Width
 from avmm_arm64.gic.access import WORD
 from avmm_arm64.gic.irq_state import IrqBank
 from avmm_arm64.gic.redistributor import FRAME_SIZE
+from avmm_arm64.intid import PRIVATE_COUNT, SGI_MASK
 from avmm_arm64.kvm_gic_queue import QueueingGic
 
 DIST_REGS, REDIST_REGS = 1, 5
@@ -23,14 +24,13 @@ _STATUS = 0xFFFF_FFFF
 _NO_1_OF_N, _ENABLE_GROUP0 = 1 << 25, 1 << 0
 _ISPENDR, _ICPENDR, _ISACTIVER = 0x200, 0x280, 0x300
 _IDREGS, _FRAME = 0xFFD0, 0x1_0000
-_SGIS, _PRIVATE = 0xFFFF, 32
 
 
 def begin(gic: QueueingGic) -> None:
     """What KVM's GIC begins with and ours does not: all interrupts in Group 1, SGIs enabled, shared ones edge-triggered."""
     for redistributor in gic.redistributors:
-        redistributor.bank.group1 = (1 << _PRIVATE) - 1
-        redistributor.bank.enabled = _SGIS
+        redistributor.bank.group1 = (1 << PRIVATE_COUNT) - 1
+        redistributor.bank.enabled = SGI_MASK
     spis = gic.distributor.spis
     spis.group1 = spis.edge = (1 << spis.count) - 1
 
@@ -63,7 +63,7 @@ def _distributor(gic: QueueingGic, offset: int) -> int | None:
     if _IDREGS <= offset < _FRAME:
         return gic.distributor.read(offset, Width.W32)
     intid, spis = _first_intid(offset), gic.distributor.spis
-    if intid is None or intid >= _PRIVATE + spis.count:
+    if intid is None or intid >= PRIVATE_COUNT + spis.count:
         return None
     return _per_interrupt(gic, spis, offset, intid) if offset < 0xD00 else gic.distributor.read(offset, Width.W32)
 
@@ -88,7 +88,7 @@ def _redistributor(gic: QueueingGic, vcpu: int, offset: int) -> int | None:
     if private in (0xD00, 0xE00):  # GICR_IGRPMODR0, GICR_NSACR
         return 0
     intid = _first_intid(private) if private < 0xD00 else None
-    return None if intid is None or intid >= _PRIVATE else _per_interrupt(gic, gic.private_bank(vcpu), private, intid)
+    return None if intid is None or intid >= PRIVATE_COUNT else _per_interrupt(gic, gic.private_bank(vcpu), private, intid)
 
 
 def _per_interrupt(gic: QueueingGic, bank: IrqBank, offset: int, intid: int) -> int:

@@ -8,7 +8,8 @@ from errno import EBUSY, EINVAL
 from avmm.plugin import Bus, NotApplicable, OperationRefused
 from avmm_arm64 import kvm_gic_registers
 from avmm_arm64.gic import CpuInterface, Gic
-from avmm_arm64.interrupt_claims import FIRST_SPI, Claims, is_ppi
+from avmm_arm64.interrupt_claims import Claims
+from avmm_arm64.intid import FIRST_SPI, is_ppi
 from avmm_arm64.kvm_gic_places import GicPlaces
 from avmm_arm64.kvm_gic_queue import QueueingGic
 from avmm_arm64.layout import affinity

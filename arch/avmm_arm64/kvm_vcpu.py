@@ -10,14 +10,13 @@ from avmm.plugin import Hypercall, Leave, SystemEvent, SystemRegister, Userspace
 from avmm_arm64.gic import Gic
 from avmm_arm64.kvm_irqchip import PinsOnly
 from avmm_arm64.pmu_options import PmuOptions
-from avmm_arm64.psci import Function, Psci, Result
+from avmm_arm64.psci import SMC64, Function, Psci, Result
 from avmm_arm64.requests import ArmRequest
 from avmm_arm64.sysregs import ABSENT
 from avmm_arm64.timer import SystemCounter, TimerPpis
 from avmm_arm64.vcpu import Arm64Vcpu
 
 CPU_MODEL = "cortex-a57"
-_SMC64 = 1 << 30
 _SYSTEM_SUSPEND = 0x8400_000E
 _PV_TIME_FEATURES, _PV_TIME_ST = 0xC500_0020, 0xC500_0021
 """Arm DEN 0057 section 3.2."""
@@ -162,9 +161,9 @@ class KvmVcpu(Arm64Vcpu):
             call.result(0, self._stolen_time(function, call.argument(1) & 0xFFFF_FFFF))
         elif function >> 24 & ~0x40 == 0x84 and not self._features.psci:
             call.result(0, Result.NOT_SUPPORTED)
-        elif function & ~_SMC64 == _SYSTEM_SUSPEND and self._features.system_suspend():
+        elif function & ~SMC64 == _SYSTEM_SUSPEND and self._features.system_suspend():
             self.leave(SystemEventExit(SystemEventType.SUSPEND))  # x0 is userspace's to set
-        elif function == Function.FEATURES and call.argument(1) & 0xFFFF_FFFF & ~_SMC64 == _SYSTEM_SUSPEND:
+        elif function == Function.FEATURES and call.argument(1) & 0xFFFF_FFFF & ~SMC64 == _SYSTEM_SUSPEND:
             call.result(0, Result.SUCCESS if self._features.system_suspend() else Result.NOT_SUPPORTED)
         else:
             super().hypercall(call)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from avmm.plugin import ConfigError, DevicePlace, Firmware
+from avmm_arm64.intid import SPI_COUNT
 
 GICD_BASE: Final = 0x0800_0000
 GICC_BASE: Final = 0x0801_0000
@@ -31,7 +32,6 @@ PLATFORM_COUNT: Final = 64
 RAM_BASE: Final = 0x4000_0000
 MAX_RAM: Final = 8 << 30
 MAX_VCPUS: Final = 64
-SPI_COUNT: Final = 256
 
 COUNTER_HZ: Final = 62_500_000
 """CNTFRQ_EL0."""

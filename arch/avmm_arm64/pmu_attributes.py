@@ -13,7 +13,8 @@ from errno import EBUSY, EFAULT, EINVAL, ENODEV, ENXIO
 from typing import assert_never
 
 from avmm.plugin import AttributeValue, EventFilter, OperationRefused
-from avmm_arm64.interrupt_claims import Irqchip, is_ppi, is_spi
+from avmm_arm64.interrupt_claims import Irqchip
+from avmm_arm64.intid import is_ppi, is_spi
 from avmm_arm64.pmu_events import EventRange, EventRules
 from avmm_arm64.pmu_options import PmuOptions
 

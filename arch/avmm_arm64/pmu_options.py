@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from avmm.plugin import OptionTable
-from avmm_arm64.interrupt_claims import FIRST_SPI
-from avmm_arm64.layout import SPI_COUNT
+from avmm_arm64.intid import FIRST_PPI, FIRST_SPI, SPI_COUNT, is_ppi
 from avmm_arm64.pmu_counters import MAX_EVENT_COUNTERS
-from avmm_arm64.timer import FIRST_PPI, is_ppi
 
 KEYS = ("pmu", "pmu_counters", "pmu_irq")
 

@@ -10,7 +10,7 @@ from avmm.plugin import SystemEvent
 
 AFFINITY_MASK = 0xFF_00FF_FFFF
 """Aff3 (bits 39:32), Aff2, Aff1, Aff0 (bits 23:0) of an MPIDR."""
-_SMC64 = 1 << 30
+SMC64 = 1 << 30
 _VENDOR_RESET = 1 << 31
 
 
@@ -91,14 +91,14 @@ class Psci:
             Function.FEATURES: self._features,
         }
         self._calls = {int(function): call for function, call in calls.items()}
-        self._calls |= {function | _SMC64: calls[function] for function in _WITH_SMC64}
+        self._calls |= {function | SMC64: calls[function] for function in _WITH_SMC64}
 
     def call(self, caller: PsciCpu, function: int, first: int, second: int, third: int) -> int:
         """Carry out `function` with x1 to x3; the result for x0, NOT_SUPPORTED for what is not PSCI."""
         call = self._calls.get(function)
         if call is None:
             return Result.NOT_SUPPORTED
-        if not function & _SMC64:
+        if not function & SMC64:
             return call(caller, first & 0xFFFF_FFFF, second & 0xFFFF_FFFF, third & 0xFFFF_FFFF)
         return call(caller, first, second, third)
 

@@ -10,7 +10,6 @@ from avmm.plugin import Clock, DeviceLock, Histogram, TimerHandle, Tracepoint, V
 _NS_PER_S = 1_000_000_000
 _U64 = (1 << 64) - 1
 _ENABLE, _IMASK, _ISTATUS = 1 << 0, 1 << 1, 1 << 2
-FIRST_PPI, LAST_PPI = 16, 31
 _FAR_NS = 1 << 62
 """Host time that does not come (146 years): nothing is armed for it."""
 
@@ -220,8 +219,3 @@ class VcpuTimers:
                     self._vcpu.trace(Tracepoint.TIMER_EXPIRED, now_ns - self._armed_ns)
                 self._handle = self._armed_ns = None
             self.update()
-
-
-def is_ppi(intid: int) -> bool:
-    """True for the INTIDs of private peripheral interrupts."""
-    return FIRST_PPI <= intid <= LAST_PPI

@@ -24,7 +24,7 @@ from avmm.plugin import (
 from avmm_arm64 import views
 from avmm_arm64.attributes import GROUPS, VcpuAttributes
 from avmm_arm64.gic import BankedTraps, Gic, GicV2
-from avmm_arm64.interrupt_claims import FIRST_SPI
+from avmm_arm64.intid import FIRST_SPI
 from avmm_arm64.layout import COUNTER_HZ, affinity
 from avmm_arm64.pmu import Pmu
 from avmm_arm64.pmu_options import NO_PMU, PmuOptions

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from avmm.plugin import CounterView, LineView, TimerView
 from avmm_arm64.gic.irq_state import IrqBank
+from avmm_arm64.intid import FIRST_PPI, FIRST_SPI
 from avmm_arm64.pmu import Pmu
 from avmm_arm64.pmu_counters import CYCLE_COUNTER, bits
 from avmm_arm64.pmu_events import PmuEvent
 from avmm_arm64.timer import VcpuTimers
-
-_FIRST_PPI, _FIRST_SPI = 16, 32
 
 
 def timers(parts: VcpuTimers) -> tuple[TimerView, ...]:
@@ -28,9 +27,9 @@ def lines(bank: IrqBank) -> tuple[LineView, ...]:
 
 
 def _name(intid: int) -> str:
-    if intid < _FIRST_PPI:
+    if intid < FIRST_PPI:
         return f"SGI {intid}"
-    return f"PPI {intid}" if intid < _FIRST_SPI else f"SPI {intid - _FIRST_SPI}"
+    return f"PPI {intid}" if intid < FIRST_SPI else f"SPI {intid - FIRST_SPI}"
 
 
 def counters(pmu: Pmu | None) -> tuple[CounterView, ...]:

@@ -145,7 +145,7 @@ MUTANTS = [
     Mutant(
         "the pending registers reach SGIs",
         ARM64 + "gic/distributor_v2.py",
-        "                value &= ~_SGI_BITS & WORD  # SGIs are made pending by their senders (4.3.7)\n",
+        "                value &= ~SGI_MASK & WORD  # SGIs are made pending by their senders (4.3.7)\n",
         "                pass\n",
         (ARM + "test_gicv2.py",),
     ),

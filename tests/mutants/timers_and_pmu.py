@@ -116,7 +116,7 @@ MUTANTS = [
     Mutant(
         "a 32-bit call takes 64 bits",
         ARM64 + "psci.py",
-        "        if not function & _SMC64:\n",
+        "        if not function & SMC64:\n",
         "        if False:\n",
         (ARM + "test_psci.py",),
     ),

@@ -6,11 +6,10 @@ from collections.abc import Callable
 
 from avmm_arm64.gic.cpu_interface import SPURIOUS, CpuInterface, SharedInterrupts
 from avmm_arm64.gic.irq_state import IrqBank
+from avmm_arm64.intid import FIRST_SPI, SGI_COUNT
 
 OTHER_GROUP = 1022
 """What GICC_IAR and GICC_HPPIR read when the interrupt is one of Group 1 and GICC_CTLR.AckCtl is 0."""
-SGI_COUNT = 16
-FIRST_SPI = 32
 
 _ACK_CTL, _FIQ_EN = 1 << 2, 1 << 3
 _CBPR_BIT, _EOI_MODE_BIT = 4, 9

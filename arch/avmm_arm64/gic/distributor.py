@@ -8,9 +8,8 @@ from avmm.plugin import Device, Width
 from avmm_arm64.gic.access import WORD, read_words, write_words
 from avmm_arm64.gic.cpu_interface import CpuInterface
 from avmm_arm64.gic.irq_state import IrqBank, is_priority
+from avmm_arm64.intid import FIRST_SPI, SPI_COUNT
 
-SPI_COUNT = 256
-FIRST_SPI = 32
 IIDR = 0x0000_043B
 """Implementer 0x43b (Arm), product and revision 0; the redistributors' too."""
 PIDR2 = 0x3B

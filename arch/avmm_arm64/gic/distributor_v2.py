@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from avmm.plugin import Device, Width
 from avmm_arm64.gic.access import WORD, read_words, write_words
-from avmm_arm64.gic.cpu_interface_v2 import SGI_COUNT, CpuInterfaceV2
-from avmm_arm64.gic.distributor import FIRST_SPI, IIDR, SPI_COUNT
+from avmm_arm64.gic.cpu_interface_v2 import CpuInterfaceV2
+from avmm_arm64.gic.distributor import IIDR
 from avmm_arm64.gic.irq_state import IrqBank
+from avmm_arm64.intid import FIRST_SPI, PRIVATE_COUNT, SGI_COUNT, SGI_MASK, SPI_COUNT
 
-PRIVATE_COUNT = 32
 PIDR2 = 0x2B
 """Architecture revision 2: a GICv2."""
 
@@ -18,7 +18,6 @@ _CTLR, _SGIR = 0x000, 0xF00
 _ISPENDR0, _ICPENDR0 = 0x200, 0x280
 _IPRIORITYR, _ITARGETSR, _ICFGR = 0x400, 0x800, 0xC00
 _CPENDSGIR, _SPENDSGIR, _SPENDSGIR_END = 0xF10, 0xF20, 0xF30
-_SGI_BITS = 0xFFFF
 _EVERY_BYTE = 0x0101_0101
 
 
@@ -122,7 +121,7 @@ class DistributorV2(Device):
                 self._write_byte(offset + byte, value >> 8 * byte & 0xFF)
         elif 0x80 <= offset < 0xD00:
             if offset in (_ISPENDR0, _ICPENDR0):
-                value &= ~_SGI_BITS & WORD  # SGIs are made pending by their senders (4.3.7)
+                value &= ~SGI_MASK & WORD  # SGIs are made pending by their senders (4.3.7)
             self._banks[self._accessor.index].write(offset, value)
             self.spis.write(offset, value)
 

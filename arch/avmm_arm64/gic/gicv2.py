@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 
 from avmm.plugin import Device, DeviceLock, Hypercall, Traps, Width
 from avmm_arm64.gic.access import read_words, write_words
-from avmm_arm64.gic.cpu_interface_v2 import SGI_COUNT, CpuInterfaceV2
-from avmm_arm64.gic.distributor_v2 import PRIVATE_COUNT, Accessor, DistributorV2
+from avmm_arm64.gic.cpu_interface_v2 import CpuInterfaceV2
+from avmm_arm64.gic.distributor_v2 import Accessor, DistributorV2
 from avmm_arm64.gic.irq_state import IrqBank
+from avmm_arm64.intid import FIRST_PPI, LAST_PPI, PRIVATE_COUNT, SGI_MASK
 
 MAX_VCPUS = 8
 """As many as there are bits in a target list."""
-_FIRST_PPI, _FIRST_SPI = 16, 32
 
 
 class GicV2:
@@ -25,7 +25,7 @@ class GicV2:
     def __init__(self, vcpus: int, signal: Callable[[int, bool, bool], None]) -> None:
         assert 1 <= vcpus <= MAX_VCPUS
         self.accessor = Accessor()
-        self._banks = [IrqBank(0, PRIVATE_COUNT, always_edge=(1 << SGI_COUNT) - 1) for _ in range(vcpus)]
+        self._banks = [IrqBank(0, PRIVATE_COUNT, always_edge=SGI_MASK) for _ in range(vcpus)]
         self.distributor = DistributorV2(self._banks, self.accessor)
         self.interfaces = [CpuInterfaceV2(bank, self.distributor, _bind(signal, index)) for index, bank in enumerate(self._banks)]
         self.distributor.attach(self.interfaces)
@@ -47,7 +47,7 @@ class GicV2:
 
     def set_ppi_level(self, index: int, intid: int, level: bool) -> None:
         """Drive private input `intid` (16 to 31) of vCPU `index`."""
-        assert _FIRST_PPI <= intid < _FIRST_SPI
+        assert FIRST_PPI <= intid <= LAST_PPI
         self._banks[index].set_level(intid, level)
         self.interfaces[index].update()
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from avmm_arm64.gic.cpu_interface import CpuInterface
-from avmm_arm64.gic.distributor import SPI_COUNT, Distributor
+from avmm_arm64.gic.distributor import Distributor
 from avmm_arm64.gic.irq_state import IrqBank
 from avmm_arm64.gic.redistributor import Redistributor, RedistributorRegion
+from avmm_arm64.intid import FIRST_PPI, LAST_PPI, SPI_COUNT
 
-_FIRST_PPI, _FIRST_SPI = 16, 32
 _SGIR_IRM = 1 << 40
 
 
@@ -51,7 +51,7 @@ class Gic:
 
     def set_ppi_level(self, index: int, intid: int, level: bool) -> None:
         """Drive private input `intid` (16 to 31) of vCPU `index`."""
-        assert _FIRST_PPI <= intid < _FIRST_SPI
+        assert FIRST_PPI <= intid <= LAST_PPI
         redistributor = self.redistributors[index]
         redistributor.bank.set_level(intid, level)
         redistributor.interface.update()

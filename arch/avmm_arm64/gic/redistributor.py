@@ -9,13 +9,12 @@ from avmm_arm64.gic.access import WORD, read_words, write_words
 from avmm_arm64.gic.cpu_interface import CpuInterface
 from avmm_arm64.gic.distributor import IIDR, PIDR2
 from avmm_arm64.gic.irq_state import IrqBank, is_priority
+from avmm_arm64.intid import PRIVATE_COUNT, SGI_MASK
 
 FRAME_SIZE = 0x20000
 """RD_base and SGI_base, 64 KiB each."""
-PRIVATE_COUNT = 32
+SGI_BASE = 0x1_0000
 
-_SGI_BASE = 0x10000
-_SGIS = 0xFFFF
 _WAKER = 0x0014
 _PROCESSOR_SLEEP, _CHILDREN_ASLEEP = 1 << 1, 1 << 2
 
@@ -31,7 +30,7 @@ class Redistributor:
 
     def __init__(self, index: int, affinity: int, *, last: bool) -> None:
         self._typer = affinity << 32 | index << 8 | last << 4
-        self.bank = IrqBank(0, PRIVATE_COUNT, always_edge=_SGIS)
+        self.bank = IrqBank(0, PRIVATE_COUNT, always_edge=SGI_MASK)
         self.interface: CpuInterface
         self._asleep = True
 
@@ -42,8 +41,8 @@ class Redistributor:
 
     def read(self, offset: int) -> int:
         """The 32-bit register at word-aligned `offset` in the two frames."""
-        if offset >= _SGI_BASE:
-            offset -= _SGI_BASE
+        if offset >= SGI_BASE:
+            offset -= SGI_BASE
             return self.bank.read(offset) if 0x80 <= offset < 0xD00 else 0
         match offset:
             case 0x0004:
@@ -63,13 +62,13 @@ class Redistributor:
         """Write the 32-bit register at word-aligned `offset` in the two frames."""
         if offset == _WAKER:
             self._asleep = bool(value & _PROCESSOR_SLEEP)
-        elif 0x80 <= offset - _SGI_BASE < 0xD00:
-            self.bank.write(offset - _SGI_BASE, value)
+        elif 0x80 <= offset - SGI_BASE < 0xD00:
+            self.bank.write(offset - SGI_BASE, value)
             self.interface.update()
 
     def write_priority(self, offset: int, value: int) -> None:
         """Write one priority byte at `offset` in the two frames."""
-        self.bank.write_priority(offset - _SGI_BASE, value)
+        self.bank.write_priority(offset - SGI_BASE, value)
         self.interface.update()
 
 
@@ -87,7 +86,7 @@ class RedistributorRegion(Device):
     def write(self, offset: int, width: Width, value: int) -> None:
         redistributor = self._redistributors[offset // FRAME_SIZE]
         offset %= FRAME_SIZE
-        if width == Width.W8 and is_priority(offset - _SGI_BASE):
+        if width == Width.W8 and is_priority(offset - SGI_BASE):
             redistributor.write_priority(offset, value)
         else:
             write_words(redistributor.write, offset, width, value)
