@@ -93,7 +93,7 @@ class Arm64Vcpu(ArchVcpu):
         self._interface = gic.interfaces[self.index]
         self._pins: tuple[bool, bool] | None = None
         """The levels of IRQ and FIQ the engine was told last; None when it must be told."""
-        self.posted = 0
+        self.interrupts_posted = 0
         """Changes of a pin that reached the running guest without an exit. Owner: the device lock."""
         self._start: tuple[int, int] | None = None
         """Where VCPU_RESET starts this vCPU: entry address and x0. Written before the request is made."""
@@ -164,7 +164,7 @@ class Arm64Vcpu(ArchVcpu):
         yield from zip(_FIRES, (timers.virtual.fires, timers.physical.fires), strict=True)
         yield _LATENESS, timers.lateness
         yield from zip(_ACKNOWLEDGED, self._interface.acknowledged, strict=True)
-        yield _POSTED, self.posted
+        yield _POSTED, self.interrupts_posted
         if pmu is not None:
             yield from zip(_OVERFLOWS, pmu.overflows, strict=True)
             yield _PMU_INTERRUPTS, pmu.interrupts
@@ -180,7 +180,7 @@ class Arm64Vcpu(ArchVcpu):
         if vcpu.in_own_thread():
             self._drive((irq, fiq))
         elif self.engine.live_pins and vcpu.reach_guest(lambda: self._drive((irq, fiq))):
-            self.posted += 1  # the guest takes it without leaving
+            self.interrupts_posted += 1  # the guest takes it without leaving
         elif irq or fiq:
             # A pin that went low needs no kick: the interrupt that was is spurious when it is taken.
             vcpu.make_request_and_kick(ArmRequest.IRQ_PENDING)

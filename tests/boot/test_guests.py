@@ -94,7 +94,7 @@ async def test_sgi_ping_pong(boot: Booting, arguments: str, mode: str) -> None:
         vcpus = guest.vm.vcpus
         # Each by a request and a kick, or to the running guest.
         made = sum(vcpu.stats.requests_made[IRQ_PENDING] for vcpu in vcpus)
-        posted = sum(vcpu.arch.posted for vcpu in vcpus)
+        posted = sum(vcpu.arch.interrupts_posted for vcpu in vcpus)
     assert "PASS" in guest.console
     assert made + posted >= 2 * 500
     assert made >= 2 * 500 or mode == "parallel"

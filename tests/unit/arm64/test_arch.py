@@ -173,7 +173,7 @@ class TestInterruptPin:
         ready.vm.bus.write(GICR + FRAME + SGI_BASE + 0x280, 4, 1 << 1)
         assert ready.engines[1].irq_changes == [False, True, False]
         assert ready.vm.fakes[1].kicked == []
-        assert ready.parts[1].posted == 2
+        assert ready.parts[1].interrupts_posted == 2
 
     def test_and_asks_for_a_flush_where_the_vcpu_is_outside(self, ready: FakeMachine) -> None:
         ready.engines[1].live_pins = True
