@@ -9,6 +9,7 @@ REUSED = "tests/unit/unicorn/test_reuse.py"
 REUSE = UNICORN + "reuse.c"
 TRANSLATIONS = UNICORN + "translations.c"
 HOST_CODE = UNICORN + "hostcode.c"
+COPY, COPIED = UNICORN + "private_copy.c", "tests/unit/unicorn/test_private_copy.py"
 
 
 MUTANTS = [
@@ -66,4 +67,34 @@ MUTANTS = [
         "lib.tcg_brcondi_i32(tcg, COND_LT, handle(tcg, request), 0, leave);",
         ("tests/unit/unicorn/test_interrupts.py",),
     ),
+    # The private copy of the library.
+    Mutant(
+        "all of the library is copied",
+        COPY,
+        "later |= may_come_later(image, &image->segments[i]) ? 1u << i : 0;",
+        "later = 0;",
+        (COPIED,),
+    ),
+    Mutant("what is written is the file's", COPY, "(segment->p_flags & PF_W) != 0 || ", "", (COPIED,)),
+    Mutant(
+        "the loader calls what is not there yet",
+        COPY,
+        "copied = hide_initialisers(out, image);",
+        "(void)hide_initialisers;",
+        (COPIED,),
+    ),
+    Mutant(
+        "initialisers are not called", COPY, "        initialise(image, map->l_addr);\n", "        (void)initialise;\n", (COPIED,)
+    ),
+    Mutant("a relocation that calls code is none", COPY, "== R_X86_64_IRELATIVE", "== R_X86_64_NONE", (COPIED,)),
+    Mutant("a symbol that calls code is none", COPY, "== STT_GNU_IFUNC", "== STT_NOTYPE", (COPIED,)),
+    Mutant(
+        "code that is relocated is the file's",
+        COPY,
+        " || entry_of(image, DT_TEXTREL) != NULL || (value_of(image, DT_FLAGS) & DF_TEXTREL) != 0\n",
+        "\n",
+        (COPIED,),
+    ),
+    Mutant("a file that is cut short is loaded", COPY, "if (!complete(image)) {", "if (!complete(image) && false) {", (COPIED,)),
+    Mutant("a file ends where its headers say", COPY, "offset <= image->size && size <= image->size - offset", "true", (COPIED,)),
 ]

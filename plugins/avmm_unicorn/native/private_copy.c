@@ -70,15 +70,22 @@ static void parse(Image *image)
     }
 }
 
-/* The value of an entry of the dynamic section, or 0. */
-static uint64_t value_of(const Image *image, ElfW(Sxword) tag)
+/* An entry of the dynamic section, or NULL. */
+static const ElfW(Dyn) *entry_of(const Image *image, ElfW(Sxword) tag)
 {
     for (size_t i = 0; i < image->entries && image->dynamic[i].d_tag != DT_NULL; i++) {
         if (image->dynamic[i].d_tag == tag) {
-            return image->dynamic[i].d_un.d_val;
+            return &image->dynamic[i];
         }
     }
-    return 0;
+    return NULL;
+}
+
+/* Its value, or 0. */
+static uint64_t value_of(const Image *image, ElfW(Sxword) tag)
+{
+    const ElfW(Dyn) *entry = entry_of(image, tag);
+    return entry == NULL ? 0 : entry->d_un.d_val;
 }
 
 /* Whether a table of relocations has the loader call code of the library. */
@@ -133,7 +140,7 @@ static bool may_come_later(const Image *image, const ElfW(Phdr) *segment)
 /* The segments to map later, as bits; none where a copy of all is the only safe one. */
 static unsigned left_out(const Image *image)
 {
-    if (image->dynamic == NULL || value_of(image, DT_TEXTREL) != 0 || (value_of(image, DT_FLAGS) & DF_TEXTREL) != 0
+    if (image->dynamic == NULL || entry_of(image, DT_TEXTREL) != NULL || (value_of(image, DT_FLAGS) & DF_TEXTREL) != 0
         || calls_code(image, value_of(image, DT_RELA), value_of(image, DT_RELASZ))
         || calls_code(image, value_of(image, DT_JMPREL), value_of(image, DT_PLTRELSZ))) {
         return 0;

@@ -60,6 +60,33 @@ def test_its_initialisers_run_once_all_of_it_is_there(tmp_path: Path) -> None:
     assert said[1].endswith("no such function in the library: uc_version")
 
 
+RELOCATED_DATA = """
+#include <sys/syscall.h>
+static const char *volatile said = "initialised\\n";
+static long result = 1;
+__attribute__((constructor)) static void begin(void)
+{
+    __asm__ volatile("syscall" : "=a"(result) : "0"(SYS_write), "D"(1), "S"(said), "d"(12) : "rcx", "r11", "memory");
+}
+"""
+
+
+def test_data_that_the_loader_changes_is_ours(tmp_path: Path) -> None:
+    """Without start files nothing but data is in the segment: all of it stands in the file, as code does."""
+    said = load_elsewhere(compiled(tmp_path, RELOCATED_DATA, "-nostartfiles")).splitlines()
+    assert said[0] == "initialised"
+    assert said[1].endswith("no such function in the library: uc_version")
+
+
+RELOCATED_CODE = ("-fno-pic", "-mcmodel=large", "-Wl,-z,notext")
+
+
+def test_code_that_the_loader_changes_is_ours(tmp_path: Path) -> None:
+    said = load_elsewhere(compiled(tmp_path, CONSTRUCTED, *RELOCATED_CODE)).splitlines()
+    assert said[0] == "initialised"
+    assert said[1].endswith("no such function in the library: uc_version")
+
+
 INDIRECT = """
 static int two(void) { return 2; }
 static int (*choose(void))(void) { return two; }
