@@ -269,12 +269,14 @@ void avmm_tlb_unprotect_code(void *uc, uint64_t ram_address);
 void avmm_tb_invalidate_fast(void *uc, void *pages, uint64_t start, int length, uintptr_t host_pc);
 void avmm_tlb_reset_dirty(void *cpu, uint64_t address, uint64_t length);
 void avmm_tlb_set_dirty(void *cpu, uint64_t address);
+void avmm_forget_code(Vcpu *vcpu);
+
+/* views.c */
 SlotView *avmm_view_of_ram(const Vcpu *vcpu, uint64_t ram_address);
 void *avmm_memory_mapping(void *uc, uint64_t address);
 int avmm_map_view(Vcpu *vcpu, const Slot *slot);
 void avmm_unmap_view(Vcpu *vcpu, const Slot *slot);
 void avmm_set_view(Vcpu *vcpu, const Slot *slot);
-void avmm_forget_code(Vcpu *vcpu);
 
 /* lookup.c */
 int avmm_begin_lookup(Vcpu *vcpu);
