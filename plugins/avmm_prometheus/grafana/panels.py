@@ -42,9 +42,15 @@ Panels = Sequence[Builder[Panel]]
 """The panels of one row."""
 
 
-def rate(metric: str, where: str, by: str) -> str:
-    """A counter a second, summed by the labels `by`."""
-    return f"sum by ({by}) (rate({metric}{{{where}}}[$__rate_interval]))"
+def rate(metric: str, where: str, by: str = "") -> str:
+    """A counter a second, summed by the labels `by` where there are any."""
+    each = f"rate({metric}{{{where}}}[$__rate_interval])"
+    return f"sum by ({by}) ({each})" if by else each
+
+
+def rates(metric: str, where: str, label: str) -> Query:
+    """A counter a second for each value of a label."""
+    return rate(metric, where, label), f"{{{{{label}}}}}"
 
 
 def quantile(q: str, histogram: str, where: str, by: str = "") -> str:

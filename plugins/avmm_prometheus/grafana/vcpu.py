@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
-from avmm_prometheus.grafana.panels import ONE_VM, VM_VARIABLES, Panels, board, graph, heat, quantiles, rate, with_rows
+from avmm_prometheus.grafana.panels import ONE_VM, VM_VARIABLES, Panels, board, graph, heat, quantiles, rate, rates, with_rows
 
 _VCPU = f'{ONE_VM}, vcpu="$vcpu"'
 
@@ -35,21 +35,15 @@ def _time() -> Panels:
             "State time",
             "Share of its time by state.",
             "percentunit",
-            (rate("avmm_vcpu_seconds_total", _VCPU, "state"), "{{state}}"),
+            rates("avmm_vcpu_seconds_total", _VCPU, "state"),
             stacked=True,
         ),
-        graph(
-            "Exits",
-            "A second, by reason.",
-            "ops",
-            (rate("avmm_vcpu_exits_total", _VCPU, "reason"), "{{reason}}"),
-            stacked=True,
-        ),
+        graph("Exits", "A second, by reason.", "ops", rates("avmm_vcpu_exits_total", _VCPU, "reason"), stacked=True),
         graph(
             "Guest instructions",
             "A second, while they are counted.",
             "ops",
-            (f"rate(avmm_vcpu_guest_instructions_total{{{_VCPU}}}[$__rate_interval])", "instructions"),
+            (rate("avmm_vcpu_guest_instructions_total", _VCPU), "instructions"),
         ),
     ]
 
@@ -63,14 +57,14 @@ def _requests() -> Panels:
             (rate("avmm_vcpu_requests_made_total", _VCPU, "request"), "{{request}} made"),
             (rate("avmm_vcpu_requests_handled_total", _VCPU, "request"), "{{request}} handled"),
         ),
-        graph("Kicks", "A second, by what they came to.", "ops", (rate("avmm_vcpu_kicks_total", _VCPU, "action"), "{{action}}")),
+        graph("Kicks", "A second, by what they came to.", "ops", rates("avmm_vcpu_kicks_total", _VCPU, "action")),
         graph(
             "Wake-ups",
             "A second, beside those for nothing.",
             "ops",
-            (f"rate(avmm_vcpu_wakeups_total{{{_VCPU}}}[$__rate_interval])", "woken"),
-            (f"rate(avmm_vcpu_spurious_wakeups_total{{{_VCPU}}}[$__rate_interval])", "spurious"),
-            (f"rate(avmm_vcpu_halts_total{{{_VCPU}}}[$__rate_interval])", "halts"),
+            (rate("avmm_vcpu_wakeups_total", _VCPU), "woken"),
+            (rate("avmm_vcpu_spurious_wakeups_total", _VCPU), "spurious"),
+            (rate("avmm_vcpu_halts_total", _VCPU), "halts"),
         ),
         graph(
             "Stalled WAITs",
@@ -83,7 +77,7 @@ def _requests() -> Panels:
             "Halt polling",
             "Share of its time, by whether it spared a sleep; and the window.",
             "percentunit",
-            (rate("avmm_vcpu_halt_poll_seconds_total", _VCPU, "result"), "{{result}}"),
+            rates("avmm_vcpu_halt_poll_seconds_total", _VCPU, "result"),
         ),
         graph(
             "Polling window",
@@ -107,22 +101,7 @@ def _latency() -> Panels:
 
 def _interrupts() -> Panels:
     return [
-        graph(
-            "Acknowledged",
-            "A second, by kind.",
-            "ops",
-            (rate("avmm_vcpu_interrupts_acknowledged_total", _VCPU, "kind"), "{{kind}}"),
-        ),
-        graph(
-            "Timers",
-            "Times a second they went off.",
-            "ops",
-            (rate("avmm_vcpu_timer_fires_total", _VCPU, "timer"), "{{timer}}"),
-        ),
-        graph(
-            "PMU overflows",
-            "A second, by counter.",
-            "ops",
-            (rate("avmm_vcpu_pmu_overflows_total", _VCPU, "counter"), "{{counter}}"),
-        ),
+        graph("Acknowledged", "A second, by kind.", "ops", rates("avmm_vcpu_interrupts_acknowledged_total", _VCPU, "kind")),
+        graph("Timers", "Times a second they went off.", "ops", rates("avmm_vcpu_timer_fires_total", _VCPU, "timer")),
+        graph("PMU overflows", "A second, by counter.", "ops", rates("avmm_vcpu_pmu_overflows_total", _VCPU, "counter")),
     ]

@@ -15,6 +15,7 @@ from avmm_prometheus.grafana.panels import (
     quantile,
     quantiles,
     rate,
+    rates,
     with_rows,
 )
 
@@ -54,7 +55,7 @@ def _time() -> Panels:
             "State time",
             "Cores by state, of all its vCPUs.",
             "short",
-            (rate("avmm_vcpu_seconds_total", _VM, "state"), "{{state}}"),
+            rates("avmm_vcpu_seconds_total", _VM, "state"),
             stacked=True,
         ),
         graph(
@@ -75,14 +76,14 @@ def _time() -> Panels:
             "Exits",
             "Exits a second, and traps handled in place, by reason.",
             "ops",
-            (rate("avmm_vcpu_exits_total", _VM, "reason"), "{{reason}}"),
+            rates("avmm_vcpu_exits_total", _VM, "reason"),
             stacked=True,
         ),
         graph(
             "Exit handling",
             "Host cores that handle exits, by reason.",
             "short",
-            (rate("avmm_vm_exit_handling_seconds_sum", _VM, "reason"), "{{reason}}"),
+            rates("avmm_vm_exit_handling_seconds_sum", _VM, "reason"),
             stacked=True,
         ),
         graph(
@@ -96,13 +97,8 @@ def _time() -> Panels:
 
 def _requests() -> Panels:
     return [
-        graph(
-            "Requests made",
-            "A second, by request.",
-            "ops",
-            (rate("avmm_vcpu_requests_made_total", _VM, "request"), "{{request}}"),
-        ),
-        graph("Kicks", "A second, by what they came to.", "ops", (rate("avmm_vcpu_kicks_total", _VM, "action"), "{{action}}")),
+        graph("Requests made", "A second, by request.", "ops", rates("avmm_vcpu_requests_made_total", _VM, "request")),
+        graph("Kicks", "A second, by what they came to.", "ops", rates("avmm_vcpu_kicks_total", _VM, "action")),
         graph(
             "Wake-ups",
             "A second, beside those for nothing.",
@@ -121,7 +117,7 @@ def _requests() -> Panels:
             "Halt polling",
             "Host cores that poll, by whether it spared a sleep.",
             "short",
-            (rate("avmm_vcpu_halt_poll_seconds_total", _VM, "result"), "{{result}}"),
+            rates("avmm_vcpu_halt_poll_seconds_total", _VM, "result"),
             stacked=True,
         ),
         graph(
@@ -130,7 +126,7 @@ def _requests() -> Panels:
             "ops",
             (rate("avmm_vcpu_entries_total", _VM, "vm"), "entered"),
             (rate("avmm_vcpu_aborted_entries_total", _VM, "vm"), "given up"),
-            (f"rate(avmm_vm_remote_tlb_flush_requests_total{{{_VM}}}[$__rate_interval])", "remote TLB flushes"),
+            (rate("avmm_vm_remote_tlb_flush_requests_total", _VM), "remote TLB flushes"),
         ),
     ]
 
@@ -156,24 +152,14 @@ def _latency() -> Panels:
 
 def _devices() -> Panels:
     return [
-        graph(
-            "Interrupt lines",
-            "Times a second they went high.",
-            "ops",
-            (rate("avmm_irq_raises_total", _VM, "device"), "{{device}}"),
-        ),
+        graph("Interrupt lines", "Times a second they went high.", "ops", rates("avmm_irq_raises_total", _VM, "device")),
         graph(
             "Interrupts acknowledged",
             "By the guest, a second.",
             "ops",
-            (rate("avmm_vcpu_interrupts_acknowledged_total", _VM, "kind"), "{{kind}}"),
+            rates("avmm_vcpu_interrupts_acknowledged_total", _VM, "kind"),
         ),
-        graph(
-            "PMU overflows",
-            "A second, by counter.",
-            "ops",
-            (rate("avmm_vcpu_pmu_overflows_total", _VM, "counter"), "{{counter}}"),
-        ),
+        graph("PMU overflows", "A second, by counter.", "ops", rates("avmm_vcpu_pmu_overflows_total", _VM, "counter")),
         graph(
             "Register accesses",
             "That reached a device, a second.",
@@ -221,6 +207,6 @@ def _trouble() -> Panels:
             "Unclaimed accesses",
             "A second, that no device answered.",
             "ops",
-            (f"rate(avmm_bus_unclaimed_total{{{_VM}}}[$__rate_interval])", "unclaimed"),
+            (rate("avmm_bus_unclaimed_total", _VM), "unclaimed"),
         ),
     ]
