@@ -7,7 +7,6 @@ from enum import IntEnum
 from avmm.plugin import Width
 from avmm_arm64.gic import GicV2
 
-GROUP0, GROUP1, ACK_CTL, FIQ_EN, CBPR, EOI_MODE = 1, 2, 4, 8, 16, 1 << 9
 SPURIOUS, OTHER_GROUP, IDLE = 1023, 1022, 0xFF
 
 
@@ -53,16 +52,27 @@ class Gicc(IntEnum):
     DIR = 0x1000
 
 
+class Ctlr(IntEnum):
+    """Bits of GICC_CTLR (4.4.1); the groups' are those of GICD_CTLR too."""
+
+    GROUP0 = 1 << 0
+    GROUP1 = 1 << 1
+    ACK_CTL = 1 << 2
+    FIQ_EN = 1 << 3
+    CBPR = 1 << 4
+    EOI_MODE = 1 << 9
+
+
 class Bench:
     """A GICv2 with everything enabled, Group 0 at priority 0xa0; registers are accessed as a vCPU does."""
 
     def __init__(self, vcpus: int = 4) -> None:
         self.pins, self.fiq_pins = [False] * vcpus, [False] * vcpus
         self.gic = GicV2(vcpus, self._signal)
-        self.gicd(Gicd.CTLR, GROUP0 | GROUP1)
+        self.gicd(Gicd.CTLR, Ctlr.GROUP0 | Ctlr.GROUP1)
         for cpu in range(vcpus):
             self.gicc(Gicc.PMR, 0xF8, cpu=cpu)
-            self.gicc(Gicc.CTLR, GROUP0, cpu=cpu)
+            self.gicc(Gicc.CTLR, Ctlr.GROUP0, cpu=cpu)
             self.gicd(Gicd.ISENABLER, 0xFFFF_FFFF, cpu=cpu)
             for offset in range(0, 32, 4):
                 self.gicd(Gicd.IPRIORITYR + offset, 0xA0A0_A0A0, cpu=cpu)

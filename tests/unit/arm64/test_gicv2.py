@@ -8,20 +8,7 @@ from hypothesis import strategies as st
 
 from avmm.plugin import DeviceLock, ExternalAbort, Hypercall, Width
 from avmm_arm64.gic import BankedTraps, GicV2
-from tests.unit.arm64.gicv2_bench import (
-    ACK_CTL,
-    CBPR,
-    EOI_MODE,
-    FIQ_EN,
-    GROUP0,
-    GROUP1,
-    IDLE,
-    OTHER_GROUP,
-    SPURIOUS,
-    Bench,
-    Gicc,
-    Gicd,
-)
+from tests.unit.arm64.gicv2_bench import IDLE, OTHER_GROUP, SPURIOUS, Bench, Ctlr, Gicc, Gicd
 
 
 @pytest.fixture
@@ -161,7 +148,7 @@ class TestGroups:
 
     @pytest.fixture
     def group1(self, bench: Bench) -> Bench:
-        bench.gicc(Gicc.CTLR, GROUP0 | GROUP1)
+        bench.gicc(Gicc.CTLR, Ctlr.GROUP0 | Ctlr.GROUP1)
         bench.gicd(Gicd.IGROUPR, 1 << 20)
         bench.gic.set_ppi_level(0, 20, level=True)
         return bench
@@ -176,7 +163,7 @@ class TestGroups:
         assert group1.gicc(Gicc.RPR) == IDLE
 
     def test_unless_ack_ctl_says_so(self, group1: Bench) -> None:
-        group1.gicc(Gicc.CTLR, GROUP0 | GROUP1 | ACK_CTL)
+        group1.gicc(Gicc.CTLR, Ctlr.GROUP0 | Ctlr.GROUP1 | Ctlr.ACK_CTL)
         assert (group1.gicc(Gicc.HPPIR), group1.gicc(Gicc.IAR)) == (20, 20)
         group1.gicc(Gicc.EOIR, 20)
         assert group1.gicc(Gicc.RPR) == IDLE
@@ -186,7 +173,7 @@ class TestGroups:
         assert (bench.gicc(Gicc.AIAR), bench.gicc(Gicc.AHPPIR), bench.gicc(Gicc.IAR)) == (SPURIOUS, SPURIOUS, 20)
 
     def test_fiq_en_makes_group_0_an_fiq(self, bench: Bench) -> None:
-        bench.gicc(Gicc.CTLR, GROUP0 | FIQ_EN)
+        bench.gicc(Gicc.CTLR, Ctlr.GROUP0 | Ctlr.FIQ_EN)
         bench.gic.set_ppi_level(0, 20, level=True)
         assert (bench.pins[0], bench.fiq_pins[0]) == (False, True)
         assert bench.gicc(Gicc.IAR) == 20
@@ -195,7 +182,7 @@ class TestGroups:
         bench.gic.set_ppi_level(0, 20, level=True)
         bench.gicc(Gicc.CTLR, 0)
         assert not bench.pins[0]
-        bench.gicc(Gicc.CTLR, GROUP0)
+        bench.gicc(Gicc.CTLR, Ctlr.GROUP0)
         bench.gicd(Gicd.CTLR, 0)
         assert (bench.pins[0], bench.gicc(Gicc.IAR)) == (False, SPURIOUS)
 
@@ -217,7 +204,7 @@ class TestPriorities:
             assert bench.gicc(register) == least
 
     def test_with_eoi_mode_dropping_and_deactivating_are_two_things(self, bench: Bench) -> None:
-        bench.gicc(Gicc.CTLR, GROUP0 | EOI_MODE)
+        bench.gicc(Gicc.CTLR, Ctlr.GROUP0 | Ctlr.EOI_MODE)
         bench.gic.set_ppi_level(0, 20, level=True)
         bench.gicc(Gicc.EOIR, bench.gicc(Gicc.IAR))
         assert (bench.gicc(Gicc.RPR), bench.gicd(Gicd.ISACTIVER)) == (IDLE, 1 << 20)
@@ -226,7 +213,7 @@ class TestPriorities:
 
     def test_the_control_register_keeps_what_it_has(self, bench: Bench) -> None:
         bench.gicc(Gicc.CTLR, 0xFFFF_FFFF)
-        assert bench.gicc(Gicc.CTLR) == GROUP0 | GROUP1 | ACK_CTL | FIQ_EN | CBPR | EOI_MODE
+        assert bench.gicc(Gicc.CTLR) == Ctlr.GROUP0 | Ctlr.GROUP1 | Ctlr.ACK_CTL | Ctlr.FIQ_EN | Ctlr.CBPR | Ctlr.EOI_MODE
 
 
 def test_a_reset_leaves_nothing_but_the_wires(bench: Bench) -> None:

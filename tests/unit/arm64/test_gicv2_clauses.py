@@ -5,22 +5,9 @@ from __future__ import annotations
 import pytest
 
 from avmm.plugin import Width
-from tests.unit.arm64.gicv2_bench import (
-    ACK_CTL,
-    CBPR,
-    EOI_MODE,
-    FIQ_EN,
-    GROUP0,
-    GROUP1,
-    IDLE,
-    OTHER_GROUP,
-    SPURIOUS,
-    Bench,
-    Gicc,
-    Gicd,
-)
+from tests.unit.arm64.gicv2_bench import IDLE, OTHER_GROUP, SPURIOUS, Bench, Ctlr, Gicc, Gicd
 
-BOTH = GROUP0 | GROUP1
+BOTH = Ctlr.GROUP0 | Ctlr.GROUP1
 LOW, HIGH = 20, 21
 """Two PPIs; HIGH has the higher priority."""
 
@@ -112,8 +99,8 @@ class TestRegisters:
 class TestGroups:
     """4.4.1 to 4.4.12. LOW is in Group 1, HIGH in Group 0, or the other way about."""
 
-    @pytest.mark.parametrize("ack_ctl", [0, ACK_CTL])
-    @pytest.mark.parametrize("fiq_en", [0, FIQ_EN])
+    @pytest.mark.parametrize("ack_ctl", [0, Ctlr.ACK_CTL])
+    @pytest.mark.parametrize("fiq_en", [0, Ctlr.FIQ_EN])
     @pytest.mark.parametrize("group1", [False, True])
     def test_what_each_register_says_of_one_interrupt(self, bench: Bench, group1: bool, fiq_en: int, ack_ctl: int) -> None:
         bench.gicc(Gicc.CTLR, BOTH | fiq_en | ack_ctl)
@@ -130,7 +117,7 @@ class TestGroups:
             assert (bench.gicc(Gicc.AIAR), bench.gicc(Gicc.IAR)) == (SPURIOUS, LOW)
         assert (bench.gicc(Gicc.APR), bench.gicc(Gicc.NSAPR)) == ((0, 1 << 20) if group1 else (1 << 20, 0))
 
-    @pytest.mark.parametrize(("ack_ctl", "register"), [(0, Gicc.AEOIR), (ACK_CTL, Gicc.AEOIR), (ACK_CTL, Gicc.EOIR)])
+    @pytest.mark.parametrize(("ack_ctl", "register"), [(0, Gicc.AEOIR), (Ctlr.ACK_CTL, Gicc.AEOIR), (Ctlr.ACK_CTL, Gicc.EOIR)])
     def test_a_group_1_interrupt_ends_by(self, bench: Bench, ack_ctl: int, register: int) -> None:
         bench.gicc(Gicc.CTLR, BOTH | ack_ctl)
         bench.gicd(Gicd.IGROUPR, 1 << LOW)
@@ -146,7 +133,7 @@ class TestGroups:
         assert bench.gicc(Gicc.RPR) == 0xA0
 
     def test_an_fiq_preempts_an_irq_and_both_end_in_turn(self, bench: Bench) -> None:
-        bench.gicc(Gicc.CTLR, BOTH | FIQ_EN)
+        bench.gicc(Gicc.CTLR, BOTH | Ctlr.FIQ_EN)
         bench.gicd(Gicd.IGROUPR, 1 << LOW)
         wires(bench, LOW)
         assert bench.gicc(Gicc.AIAR) == LOW
@@ -161,7 +148,7 @@ class TestGroups:
         assert (bench.gicc(Gicc.RPR), bench.gicd(Gicd.ISACTIVER)) == (IDLE, 0)
 
     def test_with_ack_ctl_eoir_ends_whichever_group_runs(self, bench: Bench) -> None:
-        bench.gicc(Gicc.CTLR, BOTH | ACK_CTL)
+        bench.gicc(Gicc.CTLR, BOTH | Ctlr.ACK_CTL)
         bench.gicd(Gicd.IGROUPR, 1 << HIGH)
         wires(bench, LOW)
         assert bench.gicc(Gicc.IAR) == LOW
@@ -176,7 +163,7 @@ class TestGroups:
     @pytest.mark.parametrize("group1", [False, True])
     def test_of_a_group_that_is_off_nothing_is_said(self, bench: Bench, group1: bool, register: int) -> None:
         bench.gicd(Gicd.IGROUPR, group1 << LOW)
-        bench.gicc(Gicc.CTLR, ACK_CTL | (GROUP0 if group1 else GROUP1))
+        bench.gicc(Gicc.CTLR, Ctlr.ACK_CTL | (Ctlr.GROUP0 if group1 else Ctlr.GROUP1))
         wires(bench, LOW)
         assert bench.gicc(register) == SPURIOUS
         assert bench.gicd(Gicd.ISPENDR) == 1 << LOW
@@ -186,7 +173,7 @@ class TestGroups:
         wires(bench, LOW)
         assert (bench.pins[0], bench.gicc(Gicc.HPPIR), bench.gicc(Gicc.IAR)) == (False, LOW, SPURIOUS)
 
-    @pytest.mark.parametrize(("ctlr", "field"), [(BOTH, 0xE0), (BOTH | CBPR, 0xF0)])
+    @pytest.mark.parametrize(("ctlr", "field"), [(BOTH, 0xE0), (BOTH | Ctlr.CBPR, 0xF0)])
     def test_group_1_is_grouped_by_abpr_unless_cbpr_says_bpr(self, bench: Bench, ctlr: int, field: int) -> None:
         bench.gicc(Gicc.BPR, 3)
         bench.gicc(Gicc.ABPR, 5)
@@ -200,10 +187,10 @@ class TestGroups:
 
 class TestEnd:
     def test_with_eoimode_dir_deactivates_and_eoir_does_not(self, bench: Bench) -> None:
-        bench.gicc(Gicc.CTLR, GROUP0 | EOI_MODE)
+        bench.gicc(Gicc.CTLR, Ctlr.GROUP0 | Ctlr.EOI_MODE)
         bench.gicd(Gicd.ITARGETSR + 32, 0b0010, width=Width.W8)
         bench.gic.set_spi_level(0, level=True)
-        bench.gicc(Gicc.CTLR, GROUP0 | EOI_MODE, cpu=1)
+        bench.gicc(Gicc.CTLR, Ctlr.GROUP0 | Ctlr.EOI_MODE, cpu=1)
         assert bench.gicc(Gicc.IAR, cpu=1) == 32
         bench.gicc(Gicc.EOIR, 32, cpu=1)
         assert bench.pins == [False] * 4
