@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum, IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -21,6 +21,7 @@ from avmm.engine import Counter, SystemRegister, Traps, VcpuEngine
 from avmm.irq import IrqChip
 from avmm.lock import DeviceLock
 from avmm.memory import GuestMemory, MemorySlot
+from avmm.record import Record
 from avmm.view import LineView, VcpuView
 
 if TYPE_CHECKING:
@@ -59,8 +60,7 @@ class VmServices(Protocol):
         """Count (by `kind`, a small fixed set) and log, rate-limited, something odd that the guest did. Any thread."""
 
 
-@dataclass(frozen=True, slots=True)
-class Firmware:
+class Firmware(Record):
     """Firmware that a machine starts, instead of a kernel, and what the firmware is given to go on with."""
 
     image: Path
@@ -71,8 +71,7 @@ class Firmware:
     command_line: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ArchOptions:
+class ArchOptions(Record):
     """What an arch factory is given: the machine's description, already checked for type."""
 
     cpu: str
@@ -86,8 +85,7 @@ class ArchOptions:
     """What the machine starts, unless it starts a kernel; ConfigError where it cannot start any."""
 
 
-@dataclass(frozen=True, slots=True)
-class DevicePlace:
+class DevicePlace(Record):
     """A device and where it sits: on the bus, and on the interrupt controller's shared inputs (None: no interrupt)."""
 
     name: str
@@ -101,8 +99,7 @@ class DevicePlace:
     """The device plugin's own settings."""
 
 
-@dataclass(frozen=True, slots=True)
-class BootImage:
+class BootImage(Record):
     """A guest that is in memory already: where it starts and what goes with it."""
 
     entry: int

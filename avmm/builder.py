@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ParamSpec, Protocol, TypeVar
 
 from avmm import registry
@@ -18,6 +18,7 @@ from avmm.errors import AvmmError, ConfigError, PluginError
 from avmm.instrument import InstrumentFactory
 from avmm.irq import IrqLine
 from avmm.memory import MemorySlot
+from avmm.record import Record
 from avmm.rom import Rom
 from avmm.slot import InlineSlot, Slot, ThreadSlot
 from avmm.vcpu.kicker import make_vcpus_request
@@ -63,8 +64,7 @@ class BuildingVm(VmServices, VcpuHost, Protocol):
     """The VM whose parts are being made."""
 
 
-@dataclass(slots=True)
-class Machine:
+class Machine(Record):
     """The parts of one VM."""
 
     arch: Arch

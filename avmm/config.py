@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from avmm import config_checks as check
 from avmm.config_errors import in_places, in_syntax, in_tables, shown
 from avmm.errors import ConfigError
+from avmm.record import Record
 
 MAX_VCPUS = 512
 """KVM's own limit on arm64; an architecture or its interrupt controller may allow fewer."""
@@ -30,8 +31,7 @@ def _place_files(devices: object, folder: Path) -> None:
             table["file"] = str(folder / file)
 
 
-@dataclass(frozen=True, init=False)
-class DeviceConfig:
+class DeviceConfig(Record):
     """A further device: its plugin, and its place unless the architecture may choose one.
 
     What a TOML table holds beside `kind`, `base` and `irq` goes to the device plugin as `options`.
@@ -53,7 +53,7 @@ class DeviceConfig:
     else:
 
         def __init__(self, /, **values: object) -> None:
-            _keep(self, check.checked(_gather(values, _DEVICE_CHECKS, "options"), _DEVICE_CHECKS, required=("kind",)))
+            super().__init__(**check.checked(_gather(values, _DEVICE_CHECKS, "options"), _DEVICE_CHECKS, required=("kind",)))
 
 
 def _device(value: object) -> DeviceConfig:
@@ -64,8 +64,7 @@ def _device(value: object) -> DeviceConfig:
     return DeviceConfig(**value)
 
 
-@dataclass(frozen=True, init=False)
-class MachineConfig:
+class MachineConfig(Record):
     """What a machine is made of. Immutable; ConfigError (ConfigErrors for several) names every mistake at once."""
 
     name: Name = "vm0"
@@ -174,7 +173,7 @@ class MachineConfig:
                 kept = check.checked(flat, _MACHINE_CHECKS)
             except ConfigError as error:
                 raise in_tables(error, [key for key in _PLUGIN_TABLES if isinstance(values.get(key), Mapping)]) from None
-            _keep(self, kept)
+            super().__init__(**kept)
             object.__setattr__(self, "_given", flat.keys())
 
     @property
@@ -292,16 +291,6 @@ def _gather(values: Mapping[str, object], known: Iterable[str], into: str) -> di
     if isinstance(given, Mapping):
         kept[into] = {**given, **{key: value for key, value in values.items() if key not in known}}
     return kept
-
-
-def _keep(settings: DeviceConfig | MachineConfig, values: Mapping[str, object]) -> None:
-    """Make `values` the attributes of one that is immutable, and defaults of what is not among them."""
-    for setting in fields(settings):
-        if setting.name in values:
-            value = values[setting.name]
-        else:
-            value = setting.default if setting.default_factory is MISSING else setting.default_factory()
-        object.__setattr__(settings, setting.name, value)
 
 
 _DEVICE_CHECKS = check.checks_of(DeviceConfig)

@@ -7,14 +7,14 @@ Groups and attributes are numbers, as the kernel's interface has them, or their 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from errno import ENXIO
 
 from avmm.errors import OperationRefused
+from avmm.record import Record
 
 
-@dataclass(frozen=True, slots=True)
-class AttributeGroup:
+class AttributeGroup(Record):
     """One group of attributes: its number, and its attributes' numbers by name."""
 
     number: int
@@ -24,8 +24,7 @@ class AttributeGroup:
 AttributeGroups = Mapping[str, AttributeGroup]
 
 
-@dataclass(frozen=True, slots=True)
-class EventFilter:
+class EventFilter(Record):
     """A range of PMU events and what to do with them (KVM_ARM_VCPU_PMU_V3_FILTER).
 
     `first` and `count` are 16 bits wide; `action` is 0 to count them, 1 not to.

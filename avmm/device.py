@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from avmm.console import Console
 from avmm.irq import IrqLine
 from avmm.lock import DeviceLock
 from avmm.memory import GuestMemory
+from avmm.record import Record
 from avmm.rom import Rom, loose_rom
 
 if TYPE_CHECKING:
@@ -79,8 +80,7 @@ def _uncounted(kind: str, detail: str) -> None:
     """A device without a machine around it has nobody to tell of its guest."""
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceOptions:
+class DeviceOptions(Record):
     """What a device factory is given."""
 
     name: str

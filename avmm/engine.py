@@ -7,13 +7,14 @@ vCPU. Abilities are declared as attributes, never probed.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntEnum
 from typing import Protocol
 
 from avmm.clock import Clock
 from avmm.exits import Exit
 from avmm.memory import MemorySlot
+from avmm.record import Record
 
 
 class CountedEvent(IntEnum):
@@ -51,8 +52,7 @@ def event_index(event: int, level: int) -> int:
     return 2 * event + level
 
 
-@dataclass(frozen=True, slots=True)
-class EventLimit:
+class EventLimit(Record):
     """So many more events: `count` (1 to 2**63 - 1) of `event`, at the exception levels in `levels` (bit 0: EL0, bit 1: EL1)."""
 
     event: int
@@ -68,8 +68,7 @@ class Undefined(Exception):
     """Raised by a trap handler: the guest takes an Undefined Instruction exception at this access."""
 
 
-@dataclass(frozen=True, slots=True)
-class SystemRegister:
+class SystemRegister(Record):
     """A system register that traps to the host, or reads as a constant.
 
     `encoding` is the architecture's: for AArch64 (op0, op1, CRn, CRm, op2). `read` returns the value, `write` takes it
@@ -88,8 +87,7 @@ class SystemRegister:
     allowed_at_el0: Callable[[bool], bool] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Counter:
+class Counter(Record):
     """A counter the engine reads natively: `(now_ns * frequency_hz / 10**9) - offset`, modulo 2**64.
 
     `encoding` as in `SystemRegister`. `now_ns` is the VM's clock: CLOCK_MONOTONIC for the host clock, `Clock.now_ns()` for any
@@ -260,8 +258,7 @@ class Engine(Protocol):
         """Free what the VM's engine holds, after every vCPU is closed."""
 
 
-@dataclass(frozen=True, slots=True)
-class EngineOptions:
+class EngineOptions(Record):
     """What an engine factory is given."""
 
     arch: str

@@ -10,16 +10,16 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import reduce
 from importlib import import_module
+
+from avmm.record import Record
 
 _FOLDERS = (".dist-info", ".egg-info")
 _OBJECT = re.compile(r"([\w.]+)\s*:\s*([\w.]+)")
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(Record):
     """One entry point: an object by its module and its name there, `module:attribute`."""
 
     name: str

@@ -6,8 +6,9 @@ hypercall that needs no waiting) is no exit: it is a trap, handled in place on t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
+
+from avmm.record import Record
 
 
 class ExitReason(IntEnum):
@@ -25,15 +26,13 @@ class ExitReason(IntEnum):
     HYPERCALL = 9
 
 
-@dataclass(frozen=True, slots=True)
-class Kicked:
+class Kicked(Record):
     """The kick arrived: an IPI, in the kernel's words. Whoever kicked left a request behind."""
 
     reason = ExitReason.KICKED
 
 
-@dataclass(frozen=True, slots=True)
-class Halted:
+class Halted(Record):
     """The guest waits for an interrupt (WFI). The program counter is behind the instruction.
 
     `deadline_ns` bounds the wait (WFIT), in nanoseconds of the VM's clock; None waits without bound.
@@ -43,30 +42,26 @@ class Halted:
     reason = ExitReason.HALTED
 
 
-@dataclass(frozen=True, slots=True)
-class Yielded:
+class Yielded(Record):
     """The guest gives its time away (WFE, YIELD): another vCPU goes first. Never sleeps."""
 
     reason = ExitReason.YIELDED
 
 
-@dataclass(frozen=True, slots=True)
-class BudgetExhausted:
+class BudgetExhausted(Record):
     """The instruction budget given to `enter()` is used up."""
 
     reason = ExitReason.BUDGET
 
 
-@dataclass(frozen=True, slots=True)
-class Debug:
+class Debug(Record):
     """A breakpoint, watchpoint or step of the host's debugger, at guest address `pc`."""
 
     pc: int
     reason = ExitReason.DEBUG
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(Record):
     """The engine cannot go on with this guest; `detail` says why, in one line."""
 
     detail: str

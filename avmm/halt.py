@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+
+from avmm.record import Record
 
 
 class HaltReason(Enum):
@@ -21,8 +22,7 @@ class HaltReason(Enum):
     """Something of the host's failed: a plugin, or avmm itself. `Vm.halted()` raises instead."""
 
 
-@dataclass(frozen=True, slots=True)
-class Halt:
+class Halt(Record):
     """How a VM ended."""
 
     reason: HaltReason

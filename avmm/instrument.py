@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum, IntEnum
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,6 +18,7 @@ from avmm.exits import ExitReason
 from avmm.halt import Halt
 from avmm.lifecycle import Lifecycle
 from avmm.lock import DeviceLock
+from avmm.record import Record
 
 if TYPE_CHECKING:
     from avmm.arch import Arch
@@ -37,14 +38,14 @@ class KickAction(IntEnum):
     IPI = 2
 
 
-@dataclass(slots=True)
 class Histogram:
     """Durations in power-of-two buckets, with their sum and the last one of each bucket in nanoseconds."""
 
-    buckets: list[int] = field(default_factory=lambda: [0] * BUCKETS)
-    sum_ns: int = 0
-    last_ns: list[int] = field(default_factory=list)
-    """The last duration counted in each bucket, an example of it; empty before the first."""
+    def __init__(self, buckets: Sequence[int] = (0,) * BUCKETS, sum_ns: int = 0) -> None:
+        self.buckets = list(buckets)
+        self.sum_ns = sum_ns
+        self.last_ns: list[int] = []
+        """The last duration counted in each bucket, an example of it; empty before the first."""
 
     def count(self, ns: int) -> None:
         """Count one duration."""
@@ -60,66 +61,66 @@ class Histogram:
         self.sum_ns += ns
 
 
-@dataclass(slots=True)
 class VcpuStats:
     """One vCPU's figures."""
 
-    # Written under the vCPU's lock, by whoever makes requests and kicks.
-    requests_made: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int))
-    """Requests made, by number."""
-    kicks: list[int] = field(default_factory=lambda: [0] * len(KickAction))
-    """Kicks, by `KickAction`."""
-    wakeups: int = 0
-    """Times a sleeper was taken off its wait queue (halt_wakeup)."""
-    ipis_acknowledged: int = 0
-    """IPIs whose sender waited for the acknowledgement."""
+    def __init__(self) -> None:
+        # Written under the vCPU's lock, by whoever makes requests and kicks.
+        self.requests_made: defaultdict[int, int] = defaultdict(int)
+        """Requests made, by number."""
+        self.kicks = [0] * len(KickAction)
+        """Kicks, by `KickAction`."""
+        self.wakeups = 0
+        """Times a sleeper was taken off its wait queue (halt_wakeup)."""
+        self.ipis_acknowledged = 0
+        """IPIs whose sender waited for the acknowledgement."""
 
-    # Written by the vCPU's own thread.
-    requests_handled: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int))
-    """Requests handled, by number."""
-    exits: int = 0
-    """Times guest mode was left."""
-    exits_by_reason: list[int] = field(default_factory=lambda: [0] * len(ExitReason))
-    """Exits and traps handled in place, by `ExitReason`."""
-    aborted_entries: int = 0
-    """Entries given up at the last look at the requests."""
-    halts: int = 0
-    """Times the guest waited for an interrupt."""
-    spurious_wakeups: int = 0
-    """Times a sleeper found nothing to do and went back to sleep."""
-    halt_attempted_poll: int = 0
-    halt_successful_poll: int = 0
-    halt_poll_success_ns: int = 0
-    """Time polled for halts that ended meanwhile, in nanoseconds."""
-    halt_poll_fail_ns: int = 0
-    """Time polled in vain, in nanoseconds."""
-    guest_ns: int = 0
-    """Time in guest mode, in nanoseconds of the VM's clock, without the entry under way."""
-    entered_ns: int = -1
-    """When the entry under way began; negative outside. Written right behind `guest_ns`, without a call in between, so that a
-    reader on another thread, which makes no call between its reads either, sees both as they belong together."""
-    blocked_ns: int = 0
-    """Time asleep: halted, paused or powered off, in nanoseconds of the VM's clock, without the sleep under way."""
-    slept_ns: int = -1
-    """When the sleep under way began; negative while awake. Written right behind `blocked_ns`, likewise."""
-    started_ns: int = -1
-    """When the run loop first started; negative before."""
-    ended_ns: int = -1
-    """When the run loop ended; negative while it runs."""
-    exited_ns: int = 0
-    """When guest mode was left last, moved on by the time asleep since."""
-    exit_reason: int = -1
-    """Why guest mode was left last, an `ExitReason`; negative before the run loop's first exit."""
-    exit_handling: defaultdict[int, Histogram] = field(default_factory=lambda: defaultdict(Histogram))
-    """From leaving guest mode to entering it again without the time asleep, by the `ExitReason` of the exit."""
-    request_latency: defaultdict[int, Histogram] = field(default_factory=lambda: defaultdict(Histogram))
-    """From making a request to the vCPU taking it up, by number, for those that are timed (`Vcpu.time_requests`)."""
-    request_wait: Histogram = field(default_factory=Histogram)
-    """From the first IPI of a request with WAIT to this vCPU's acknowledgement: how long the requester waited for it."""
-    kick_to_exit: Histogram = field(default_factory=Histogram)
-    """From sending an IPI to the vCPU being outside guest mode."""
-    halt_wait: Histogram = field(default_factory=Histogram)
-    """From going to sleep to waking, for halts that slept."""
+        # Written by the vCPU's own thread.
+        self.requests_handled: defaultdict[int, int] = defaultdict(int)
+        """Requests handled, by number."""
+        self.exits = 0
+        """Times guest mode was left."""
+        self.exits_by_reason = [0] * len(ExitReason)
+        """Exits and traps handled in place, by `ExitReason`."""
+        self.aborted_entries = 0
+        """Entries given up at the last look at the requests."""
+        self.halts = 0
+        """Times the guest waited for an interrupt."""
+        self.spurious_wakeups = 0
+        """Times a sleeper found nothing to do and went back to sleep."""
+        self.halt_attempted_poll = 0
+        self.halt_successful_poll = 0
+        self.halt_poll_success_ns = 0
+        """Time polled for halts that ended meanwhile, in nanoseconds."""
+        self.halt_poll_fail_ns = 0
+        """Time polled in vain, in nanoseconds."""
+        self.guest_ns = 0
+        """Time in guest mode, in nanoseconds of the VM's clock, without the entry under way."""
+        self.entered_ns = -1
+        """When the entry under way began; negative outside. Written right behind `guest_ns`, without a call in between, so that a
+        reader on another thread, which makes no call between its reads either, sees both as they belong together."""
+        self.blocked_ns = 0
+        """Time asleep: halted, paused or powered off, in nanoseconds of the VM's clock, without the sleep under way."""
+        self.slept_ns = -1
+        """When the sleep under way began; negative while awake. Written right behind `blocked_ns`, likewise."""
+        self.started_ns = -1
+        """When the run loop first started; negative before."""
+        self.ended_ns = -1
+        """When the run loop ended; negative while it runs."""
+        self.exited_ns = 0
+        """When guest mode was left last, moved on by the time asleep since."""
+        self.exit_reason = -1
+        """Why guest mode was left last, an `ExitReason`; negative before the run loop's first exit."""
+        self.exit_handling: defaultdict[int, Histogram] = defaultdict(Histogram)
+        """From leaving guest mode to entering it again without the time asleep, by the `ExitReason` of the exit."""
+        self.request_latency: defaultdict[int, Histogram] = defaultdict(Histogram)
+        """From making a request to the vCPU taking it up, by number, for those that are timed (`Vcpu.time_requests`)."""
+        self.request_wait = Histogram()
+        """From the first IPI of a request with WAIT to this vCPU's acknowledgement: how long the requester waited for it."""
+        self.kick_to_exit = Histogram()
+        """From sending an IPI to the vCPU being outside guest mode."""
+        self.halt_wait = Histogram()
+        """From going to sleep to waking, for halts that slept."""
 
     def times_ns(self, clock: Clock) -> tuple[int, int]:
         """Time in guest mode and time asleep until now, with the entry or the sleep under way. Any thread."""
@@ -145,8 +146,7 @@ class FigureKind(Enum):
     """Its value is a `Histogram`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
+class Figure(Record):
     """A figure that an architecture or a device keeps beyond the core's own: what it is, apart from its value.
 
     `name` is lower-case words joined by `_`, the unit last where there is one (`timer_lateness_seconds`), without prefix or

@@ -79,6 +79,7 @@ from avmm.log import EventLogger, get_logger
 from avmm.memory import GuestMemory, MemorySlot
 from avmm.option_table import DeviceTable, OptionTable
 from avmm.packed import unpack
+from avmm.record import Record
 from avmm.rom import Rom
 from avmm.snapshot import DeviceSnapshot, VcpuSnapshot, VmSnapshot, take_snapshot, take_vcpu_snapshot
 from avmm.steering import MAX_STEP, SteeredVm, Steering, StepResult
@@ -168,6 +169,7 @@ __all__ = [
     "OptionTable",
     "PluginError",
     "PostedWord",
+    "Record",
     "Region",
     "Request",
     "Rom",

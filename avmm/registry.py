@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
 
@@ -14,6 +13,7 @@ from avmm.engine import EngineFactory
 from avmm.entry_points import Written, written
 from avmm.errors import PluginError
 from avmm.instrument import InstrumentFactory
+from avmm.record import Record
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 Factory = TypeVar("Factory", bound=Callable[..., object], covariant=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Group(Generic[Factory]):
+class Group(Record, Generic[Factory]):
     """A kind of plugin: its entry-point group, and its name in messages. `Factory` is what such an entry point names."""
 
     entry_points: str
@@ -53,8 +52,7 @@ class PluginState(Enum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class PluginInfo:
+class PluginInfo(Record):
     """An installed plugin: what it is, where it comes from, and whether it can be used."""
 
     kind: str

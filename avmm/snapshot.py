@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from avmm.exits import ExitReason
 from avmm.instrument import KickAction, ObservedVm
+from avmm.record import Record
 from avmm.vcpu.vcpu import Vcpu
 from avmm.view import CounterView, LineView, TimerView, VcpuView
 
 
-@dataclass(frozen=True, slots=True)
-class VcpuSnapshot:
+class VcpuSnapshot(Record):
     """One vCPU. Everything counted is counted from the start of the VM, so that readers make their own rates."""
 
     index: int
@@ -40,8 +40,7 @@ class VcpuSnapshot:
     counters: tuple[CounterView, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceSnapshot:
+class DeviceSnapshot(Record):
     """One device on the bus."""
 
     name: str
@@ -52,8 +51,7 @@ class DeviceSnapshot:
     quarantined: bool
 
 
-@dataclass(frozen=True, slots=True)
-class VmSnapshot:
+class VmSnapshot(Record):
     """A VM. Times are nanoseconds of its clock."""
 
     name: str

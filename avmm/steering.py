@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from avmm.arch import SystemEvent
@@ -18,6 +17,7 @@ from avmm.errors import LifecycleError, NotThere
 from avmm.instrument import ObservedVm
 from avmm.lifecycle import State
 from avmm.memory import GuestMemory
+from avmm.record import Record
 from avmm.snapshot import VmSnapshot, take_snapshot
 from avmm.vcpu.mode import VcpuMode
 from avmm.vcpu.step import Step, StepEnd
@@ -54,8 +54,7 @@ class SteerableVm(ObservedVm, Protocol):
     def system_event(self, event: SystemEvent, detail: str = "", status: int = 0) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class StepResult:
+class StepResult(Record):
     """How a step of one vCPU went."""
 
     vcpu: int

@@ -5,11 +5,10 @@ Made on request, by the architecture, as things are at that moment; nothing is k
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from avmm.record import Record
 
 
-@dataclass(frozen=True, slots=True)
-class TimerView:
+class TimerView(Record):
     """A timer that is set."""
 
     name: str
@@ -17,8 +16,7 @@ class TimerView:
     """When its interrupt line goes high, in nanoseconds of the VM's clock; 0 when it is high already."""
 
 
-@dataclass(frozen=True, slots=True)
-class LineView:
+class LineView(Record):
     """An input of the interrupt controller that is in use."""
 
     name: str
@@ -30,8 +28,7 @@ class LineView:
     """Acknowledged, and not yet ended."""
 
 
-@dataclass(frozen=True, slots=True)
-class CounterView:
+class CounterView(Record):
     """A performance counter that is enabled, or has counted."""
 
     name: str
@@ -41,8 +38,7 @@ class CounterView:
     """Unsigned, 64 bits; of the last time it was brought up to date: the counter itself may be ahead."""
 
 
-@dataclass(frozen=True, slots=True)
-class VcpuView:
+class VcpuView(Record):
     """What belongs to one vCPU."""
 
     timers: tuple[TimerView, ...] = ()

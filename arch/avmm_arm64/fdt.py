@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import fdt
 
-from avmm.plugin import DevicePlace
+from avmm.plugin import DevicePlace, Record
 from avmm_arm64.gic.redistributor import FRAME_SIZE
 from avmm_arm64.intid import is_ppi
 from avmm_arm64.layout import GICC_BASE, GICD_BASE, GICR_BASE, RAM_BASE, UART_CLOCK_HZ, VIRTIO_STRIDE, affinity
@@ -22,8 +20,7 @@ _SECURE_PHYSICAL_PPI, _HYP_PPI = 29, 26
 _COMPATIBLE_CPU = {"cortex-a57": "arm,cortex-a57", "cortex-a72": "arm,cortex-a72", "max": "arm,armv8"}
 
 
-@dataclass(frozen=True, slots=True)
-class Board:
+class Board(Record):
     """What the device tree describes: memory at RAM_BASE, vCPUs, timers and devices."""
 
     cpu: str

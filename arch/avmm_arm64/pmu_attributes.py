@@ -7,7 +7,6 @@ before it is anything else (docs/departures.md).
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from enum import IntEnum
 from errno import EBUSY, EFAULT, EINVAL, ENODEV, ENXIO
 from typing import assert_never
@@ -35,14 +34,14 @@ class PmuAttribute(IntEnum):
     """How many event counters the VM's PMUs have: as many as the machine gives them, or fewer. Linux has it since 6.18."""
 
 
-@dataclass(slots=True)
 class PmuState:
     """How far the PMU of one vCPU is set up."""
 
-    irq: int | None = None
-    """The overflow interrupt: an INTID, private (16 to 31) or shared; None until it is set."""
-    created: bool = False
-    """INIT was done."""
+    def __init__(self, irq: int | None = None, created: bool = False) -> None:
+        self.irq = irq
+        """The overflow interrupt: an INTID, private (16 to 31) or shared; None until it is set."""
+        self.created = created
+        """INIT was done."""
 
 
 class PmuAttributes:

@@ -7,10 +7,9 @@ vCPU sleeps, and no cycle is ever a stall.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from enum import IntEnum
 
-from avmm.plugin import CountedEvent
+from avmm.plugin import CountedEvent, Record
 
 
 class PmuEvent(IntEnum):
@@ -53,8 +52,7 @@ _OWN = (PmuEvent.SW_INCR, PmuEvent.CHAIN, PmuEvent.STALL_FRONTEND, PmuEvent.STAL
 """Events that need no engine: counted by the PMU itself, or never happening."""
 
 
-@dataclass(frozen=True, slots=True)
-class EventRange:
+class EventRange(Record):
     """`count` events from `first` on (16 bits each), and whether they may be counted (KVM_ARM_VCPU_PMU_V3_FILTER)."""
 
     first: int

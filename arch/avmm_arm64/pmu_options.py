@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from avmm.plugin import OptionTable
+from avmm.plugin import OptionTable, Record
 from avmm_arm64.intid import FIRST_PPI, FIRST_SPI, SPI_COUNT, is_ppi
 from avmm_arm64.pmu_counters import MAX_EVENT_COUNTERS
 
 KEYS = ("pmu", "pmu_counters", "pmu_irq")
 
 
-@dataclass(frozen=True, slots=True)
-class PmuOptions:
+class PmuOptions(Record):
     """The PMU of every vCPU of a VM."""
 
     present: bool = True

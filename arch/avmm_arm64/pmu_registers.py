@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Protocol
 
-from avmm.plugin import Undefined
+from avmm.plugin import Record, Undefined
 from avmm_arm64.pmu import Pmu
 from avmm_arm64.pmu_counters import CYCLE_COUNTER, MAX_EVENT_COUNTERS
 
@@ -25,8 +24,7 @@ class Owner(Protocol):
         """The exception level of the access, 0 or 1."""
 
 
-@dataclass(frozen=True, slots=True)
-class PmuRegister:
+class PmuRegister(Record):
     """A register and what its accesses do; None: Undefined."""
 
     name: str

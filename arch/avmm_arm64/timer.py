@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from avmm.plugin import Clock, DeviceLock, Histogram, TimerHandle, Tracepoint, Vcpu
 
@@ -14,21 +13,18 @@ _FAR_NS = 1 << 62
 """Host time that does not come (146 years): nothing is armed for it."""
 
 
-@dataclass(slots=True)
 class TimerPpis:
     """The private interrupts (INTIDs 16 to 31) of the two timers, the same on every vCPU of a VM."""
 
-    virtual: int = 27
-    physical: int = 30
+    def __init__(self, virtual: int = 27, physical: int = 30) -> None:
+        self.virtual, self.physical = virtual, physical
 
 
-@dataclass(slots=True)
 class SystemCounter:
     """A counter all vCPUs share: `clock` in ticks of `frequency_hz`, less `offset`, modulo 2**64."""
 
-    clock: Clock
-    frequency_hz: int
-    offset: int = 0
+    def __init__(self, clock: Clock, frequency_hz: int, offset: int = 0) -> None:
+        self.clock, self.frequency_hz, self.offset = clock, frequency_hz, offset
 
     def raw(self) -> int:
         """The ticks of the clock, before the offset."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from avmm.errors import ConfigError
+from avmm.record import Record
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceOption:
+class DeviceOption(Record):
     """A command-line option that adds a device each time it is given."""
 
     flag: str

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from avmm.clock import Clock
 from avmm.exits import ExitReason
 from avmm.instrument import BUCKETS, Histogram, KickAction, ObservedVm, VcpuStats
+from avmm.record import Record
 
 SHOWN_VCPUS = 16
 """More vCPUs than these are shown as one line, so that a large machine does not scroll everything away."""
@@ -26,8 +26,7 @@ _COLUMNS: tuple[tuple[ExitReason, ...], ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
+class Figures(Record):
     """One vCPU's figures at one moment, or their growth between two."""
 
     guest_ns: int
@@ -62,8 +61,7 @@ def total(figures: Iterable[Figures]) -> Figures:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(Record):
     """All vCPUs' figures at one moment of the VM's clock."""
 
     now_ns: int

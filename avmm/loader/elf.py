@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from io import SEEK_END, BufferedIOBase
 
 from avmm.errors import LoadError
 from avmm.loader.placement import check_fits, clear, place
 from avmm.memory import GuestMemory
+from avmm.record import Record
 
 MAGIC = b"\x7fELF"
 
@@ -27,8 +27,7 @@ _SEGMENT = struct.Struct("<II QQQQQ 8x")
 _MACHINES = {3: "x86", 40: "32-bit ARM", 62: "x86-64", 183: "AArch64", 243: "RISC-V"}
 
 
-@dataclass(frozen=True, slots=True)
-class _Segment:
+class _Segment(Record):
     """A PT_LOAD segment."""
 
     offset: int

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import stat
-from dataclasses import dataclass
 from io import SEEK_END, BufferedIOBase, BytesIO
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from avmm.loader import arm64_image, elf
 from avmm.loader.placement import place
 from avmm.memory import GuestMemory
 from avmm.packed import is_packed, unpack
+from avmm.record import Record
 
 EM_AARCH64 = 183
 FLAT_OFFSET = 0x8_0000
@@ -34,8 +34,7 @@ _HEAD = 0x210
 """So many bytes at the start of a file have all that tells what it is."""
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedKernel:
+class LoadedKernel(Record):
     """A guest in memory: where it starts, and the first free address behind it (uninitialised data included)."""
 
     entry: int

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from time import sleep as give_way
 from typing import TYPE_CHECKING
 
@@ -16,18 +15,17 @@ if TYPE_CHECKING:
     from avmm.vcpu.vcpu import Vcpu
 
 
-@dataclass(slots=True)
 class HaltPoll:
     """Poll a while before sleeping (halt polling). Off while `max_ns` is 0; the window adapts between 0 and `max_ns`.
 
     Linux, Documentation/virt/kvm/halt-polling.rst, with grow 2, grow start 10 us and shrink to 0.
     """
 
-    max_ns: int = 0
-    window_ns: int = 0
-
     GROW = 2
     GROW_START_NS = 10_000
+
+    def __init__(self, max_ns: int = 0, window_ns: int = 0) -> None:
+        self.max_ns, self.window_ns = max_ns, window_ns
 
     def adapt(self, halted_ns: int) -> None:
         """Grow or shrink the window after a halt that took `halted_ns` in all."""

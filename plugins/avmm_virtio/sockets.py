@@ -7,16 +7,14 @@ import os
 import socket
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
 
-from avmm.plugin import parse_endpoint
+from avmm.plugin import Record, parse_endpoint
 
 _PATH_BYTES = 107
 """sun_path without its NUL (unix(7))."""
 
 
-@dataclass(frozen=True, slots=True)
-class UnixAddress:
+class UnixAddress(Record):
     """A Unix stream socket's path."""
 
     path: str
@@ -25,8 +23,7 @@ class UnixAddress:
         return f"unix:{self.path}"
 
 
-@dataclass(frozen=True, slots=True)
-class TcpAddress:
+class TcpAddress(Record):
     """A TCP port. An empty host is every interface to a server, and this machine to a client."""
 
     host: str

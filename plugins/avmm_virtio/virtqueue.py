@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from avmm.plugin import GuestMemory
@@ -11,24 +10,24 @@ from avmm_virtio.chain import Chain
 from avmm_virtio.queue import QueueError, SplitQueue
 
 
-@dataclass(slots=True)
 class QueueStats:
     """What one queue counts since the machine was made. Written with the device lock held, read by anybody."""
 
-    notifications: int = 0
-    """Times the driver notified the device (writes to QueueNotify)."""
-    chains: int = 0
-    """Chains taken."""
-    used: int = 0
-    """Chains given back."""
-    abandoned: int = 0
-    """Chains that were out when the queue was reset."""
-    interrupts: int = 0
-    """Interrupts for used buffers."""
-    bytes_read: int = 0
-    """Bytes that the device took from the driver's buffers."""
-    bytes_written: int = 0
-    """Bytes that the device put into them."""
+    def __init__(self) -> None:
+        self.notifications = 0
+        """Times the driver notified the device (writes to QueueNotify)."""
+        self.chains = 0
+        """Chains taken."""
+        self.used = 0
+        """Chains given back."""
+        self.abandoned = 0
+        """Chains that were out when the queue was reset."""
+        self.interrupts = 0
+        """Interrupts for used buffers."""
+        self.bytes_read = 0
+        """Bytes that the device took from the driver's buffers."""
+        self.bytes_written = 0
+        """Bytes that the device put into them."""
 
     @property
     def depth(self) -> int:

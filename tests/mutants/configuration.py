@@ -1,4 +1,4 @@
-"""Mutants of plugins' entry points, logging, the machine's description, plugins' options, loading."""
+"""Mutants of plugins' entry points, logging, the machine's description, plugins' options, records, loading."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ CHECKS = "avmm/config_checks.py"
 OPTIONS_OF = CORE + "test_option_table.py"
 OPTIONS = "avmm/option_table.py"
 FILLED = CORE + "test_memory.py"
+RECORD = "avmm/record.py"
+RECORDS = CORE + "test_record.py"
 
 
 MUTANTS = [
@@ -76,6 +78,21 @@ MUTANTS = [
         "            if key not in keys:\n",
         "            if False:\n",
         (OPTIONS_OF,),
+    ),
+    # Records.
+    Mutant(
+        "a field given twice is the last one", RECORD, "not named.keys().isdisjoint(names[: len(values)])", "False", (RECORDS,)
+    ),
+    Mutant("a record may lack a field", RECORD, "if MISSING in kept.values():", "if False:", (RECORDS,)),
+    Mutant(
+        "what is no field tells records apart",
+        RECORD,
+        "{name: self.__dict__[name] for name in self.__match_args__}",
+        "dict(vars(self))",
+        (RECORDS,),
+    ),
+    Mutant(
+        "data classes are compiled for every run", RECORD, "init=False, repr=False, eq=False", "init=False, eq=False", (LOGS,)
     ),
     # Loading.
     Mutant(

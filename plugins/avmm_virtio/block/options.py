@@ -10,9 +10,6 @@ from avmm_virtio.block.device import MAX_QUEUES, VirtioBlk
 from avmm_virtio.block.file import FileBlockdev, open_image
 from avmm_virtio.block.request import ID_BYTES
 from avmm_virtio.mmio import VirtioMmio
-from avmm_virtio.nbd.blockdev import MAX_CONNECTIONS, NbdBlockdev
-from avmm_virtio.nbd.protocol import NbdError
-from avmm_virtio.nbd.uri import parse_uri
 
 _KEYS = ("file", "read_only", "serial", "queues", "cache", "discard", "block_size", "connections", "reconnect", "timeout")
 _BLOCK_SIZES = (512, 4096)
@@ -63,6 +60,11 @@ class _Table(DeviceTable):
             raise self.error(key, f"is a setting of {owner}")
 
     def _nbd(self, text: str) -> Blockdev:
+        # Few disks are behind a server.
+        from avmm_virtio.nbd.blockdev import MAX_CONNECTIONS, NbdBlockdev
+        from avmm_virtio.nbd.protocol import NbdError
+        from avmm_virtio.nbd.uri import parse_uri
+
         read_only, discard = self.flag("read_only", default=False), self.flag("discard", default=True)
         connections, reconnect_s = self.integer("connections", 1, MAX_CONNECTIONS) or 1, self.seconds("reconnect", 1.0)
         try:

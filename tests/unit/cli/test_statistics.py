@@ -35,7 +35,8 @@ class FakeVm(SimpleNamespace):
 
 
 def some_stats() -> VcpuStats:
-    stats = VcpuStats(wakeups=6, spurious_wakeups=1)
+    stats = VcpuStats()
+    stats.wakeups, stats.spurious_wakeups = 6, 1
     stats.requests_made.update({0: 3, 9: 4})
     stats.requests_handled.update({0: 2, 9: 4})
     stats.kicks[KickAction.IPI], stats.kicks[KickAction.WAKEUP], stats.kicks[KickAction.NOTHING] = 1, 2, 3
@@ -115,7 +116,9 @@ def test_as_many_vcpus_are_shown_as_fit(vcpus: int, lines: int) -> None:
 
 
 def test_a_large_machine_is_one_line() -> None:
-    vm = FakeVm(*(VcpuStats(exits=1) for _ in range(64)))
+    vm = FakeVm(*(VcpuStats() for _ in range(64)))
+    for vcpu in vm.vcpus:
+        vcpu.stats.exits = 1
     text = closing_table(vm.observed, Snapshot.of(vm.observed), 0, "ended")
     assert "\n all " in text
     assert len(text.splitlines()) < 10
@@ -152,7 +155,8 @@ def test_a_count_has_five_characters_at_most_and_its_value(count: int) -> None:
 
 @given(st.integers(0, 1 << 70), st.integers(1, 1 << 60))
 def test_no_line_is_wider_than_the_table(count: int, ns: int) -> None:
-    stats = VcpuStats(exits=count, guest_ns=count, blocked_ns=count, kicks=[count] * 3)
+    stats = VcpuStats()
+    stats.exits, stats.guest_ns, stats.blocked_ns, stats.kicks = count, count, count, [count] * 3
     stats.requests_made[9] = count
     stats.exits_by_reason = [count] * len(ExitReason)
     vm = FakeVm(VcpuStats(), VcpuStats())

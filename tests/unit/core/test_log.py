@@ -122,3 +122,25 @@ def test_what_a_small_machine_does_not_need_is_not_imported() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert {"avmm.vm", "avmm_unicorn._native"} <= set(done.stdout.split())
     assert not set(HEAVY) & set(done.stdout.split())
+
+
+DEVICES = ("--device", "virtio-rng", "--net", "none", "--hvc", "none", "--initrd", HELLO)
+OURS = """
+import inspect, sys
+from avmm.cli.main import main
+main(sys.argv[1:])
+for module in [module for name, module in sys.modules.items() if name.startswith("avmm")]:
+    for cls in [cls for cls in vars(module).values() if inspect.isclass(cls) and cls.__module__ == module.__name__]:
+        methods = [(name, inspect.unwrap(method).__code__) for name, method in vars(cls).items() if inspect.isfunction(method)]
+        print(f"{module.__name__}.{cls.__name__}", *[name for name, code in methods if code.co_filename.startswith("<")])
+"""
+
+
+def test_nothing_is_compiled_for_a_small_machine() -> None:
+    """A data class compiles its methods whenever it is imported: a `Record` has them."""
+    done = subprocess.run(
+        [sys.executable, "-c", OURS, "run", "--kernel", HELLO, *DEVICES], capture_output=True, text=True, check=True
+    )
+    classes = dict(line.partition(" ")[::2] for line in done.stdout.splitlines() if line.startswith("avmm"))
+    assert {"avmm.vm.Vm", "avmm_arm64.fdt.Board", "avmm_virtio.virtqueue.QueueStats"} <= classes.keys()
+    assert {name: methods for name, methods in classes.items() if methods} == {}
