@@ -48,6 +48,32 @@ OPERATION(add, w_be, uint32_t, uint16_t, old + value)
 OPERATION(add, l_be, uint32_t, uint32_t, old + value)
 OPERATION(add, q_be, uint64_t, uint64_t, old + value)
 
+typedef void Fetch GEN_FETCH;
+
+/*
+ * The signed ones, where one vCPU is in the guest at a time: the library compares numbers of less than 64 bits as if zeros stood in
+ * front of both, unless it is told of their sign. What it gives back has that in front then, where zeros belong.
+ */
+static void generate_signed(Fetch *generate, void *tcg, void *result, void *address, void *value, intptr_t mode, int memop)
+{
+    generate(tcg, result, address, value, mode, (memop & MO_SIZE) == MO_SIZE ? memop : memop | MO_SIGN);
+    switch (memop & MO_SIZE) {
+    case 0: lib.gen_ext8u(tcg, result, result); break;
+    case 1: lib.gen_ext16u(tcg, result, result); break;
+    case 2: lib.gen_ext32u(tcg, result, result); break;
+    }
+}
+
+static void generate_smin GEN_FETCH
+{
+    generate_signed(lib.gen_fetch_smin, tcg, result, address, value, mode, memop);
+}
+
+static void generate_smax GEN_FETCH
+{
+    generate_signed(lib.gen_fetch_smax, tcg, result, address, value, mode, memop);
+}
+
 #define REPLACE(helper, name, suffix) {"helper_atomic_" helper #suffix "_aarch64", (void *)name##_##suffix},
 #define REPLACE_SIZES(helper, name)                                                                                      \
     REPLACE(helper, name, b) REPLACE(helper, name, w_le) REPLACE(helper, name, w_be) REPLACE(helper, name, l_le)         \
@@ -63,5 +89,7 @@ const Replacement avmm_atomics[] = {
     REPLACE("fetch_add", add, w_be)
     REPLACE("fetch_add", add, l_be)
     REPLACE("fetch_add", add, q_be)
+    {"tcg_gen_atomic_fetch_smin_i64_aarch64", (void *)generate_smin},
+    {"tcg_gen_atomic_fetch_smax_i64_aarch64", (void *)generate_smax},
     {NULL, NULL},
 };

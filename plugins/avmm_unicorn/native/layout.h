@@ -279,6 +279,7 @@ _Static_assert(sizeof(TlbEntry) == 1 << TLB_ENTRY_BITS, "CPUTLBEntry");
 #define MMU_DATA_STORE 1
 #define MMU_INST_FETCH 2
 #define MO_SIZE 3
+#define MO_SIGN 4
 #define MO_BSWAP 8
 #define MEMTX_OK 0
 #define MEMTX_DECODE_ERROR 2

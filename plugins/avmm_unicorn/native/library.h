@@ -9,6 +9,8 @@
 #include <stddef.h>
 
 #define CAS(word) (void *env, uint64_t address, word expected, word wanted, uint32_t oi, uintptr_t pc)
+#define GEN_FETCH (void *tcg, void *result, void *address, void *value, intptr_t mode, int memop)
+#define GEN_EXTEND (void *tcg, void *result, void *value)
 
 /* Every function of the library that is called from here; SYMBOL(field, exported name, result, arguments). */
 #define LIBRARY_SYMBOLS(SYMBOL)                                                                                          \
@@ -53,6 +55,11 @@
     SYMBOL(exception_return, "helper_exception_return_aarch64", void, (void *env, uint64_t pc))                           \
     SYMBOL(ldl_code, "cpu_ldl_code_aarch64", uint32_t, (void *env, uint64_t address))                                    \
     SYMBOL(watchpoint_applies, "arm_debug_check_watchpoint_aarch64", bool, (void *cpu, void *watchpoint))               \
+    SYMBOL(gen_fetch_smin, "tcg_gen_atomic_fetch_smin_i64_aarch64", void, GEN_FETCH)                                     \
+    SYMBOL(gen_fetch_smax, "tcg_gen_atomic_fetch_smax_i64_aarch64", void, GEN_FETCH)                                     \
+    SYMBOL(gen_ext8u, "tcg_gen_ext8u_i64_aarch64", void, GEN_EXTEND)                                                     \
+    SYMBOL(gen_ext16u, "tcg_gen_ext16u_i64_aarch64", void, GEN_EXTEND)                                                   \
+    SYMBOL(gen_ext32u, "tcg_gen_ext32u_i64_aarch64", void, GEN_EXTEND)                                                   \
     SYMBOL(cas_b, "helper_atomic_cmpxchgb_mmu_aarch64", uint32_t, CAS(uint32_t))                                         \
     SYMBOL(cas_w_le, "helper_atomic_cmpxchgw_le_mmu_aarch64", uint32_t, CAS(uint32_t))                                   \
     SYMBOL(cas_w_be, "helper_atomic_cmpxchgw_be_mmu_aarch64", uint32_t, CAS(uint32_t))                                   \
