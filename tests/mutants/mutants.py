@@ -9,6 +9,7 @@ from tests.mutants import (
     firmware,
     gic,
     kvm,
+    loading,
     page,
     requests,
     sleep_and_power,
@@ -18,6 +19,7 @@ from tests.mutants import (
     uart_and_rtc,
     unicorn,
     virtio,
+    watching,
 )
 
 AREAS = (
@@ -27,6 +29,7 @@ AREAS = (
     firmware,
     gic,
     kvm,
+    loading,
     page,
     requests,
     sleep_and_power,
@@ -36,5 +39,6 @@ AREAS = (
     uart_and_rtc,
     unicorn,
     virtio,
+    watching,
 )
 MUTANTS = [mutant for area in AREAS for mutant in area.MUTANTS]

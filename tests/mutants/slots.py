@@ -13,6 +13,7 @@ SMP_MODE = CORE + "test_smp_mode.py"
 AFFINITIES = CORE + "test_affinity.py"
 SLOT = "avmm/slot.py"
 IDLE = "avmm/idle.py"
+CLOCKS = CORE + "test_clock.py"
 
 
 MUTANTS = [
@@ -163,4 +164,20 @@ MUTANTS = [
     ),
     Mutant("idle vCPUs are looked at as often as busy ones", AFFINITY, " and ran_ns >= look_ns * IDLE", "", (AFFINITIES,)),
     Mutant("a crowded core is tried again at once", AFFINITY, "elif now_ns >= self._free_until_ns:", "else:", (AFFINITIES,)),
+    Mutant("a timer that is cancelled rings", "avmm/clock.py", "        self.callback = None\n", "        pass\n", (CLOCKS,)),
+    Mutant("cancelled timers pile up", "avmm/clock.py", "if len(self._heap) >= self._purge_at:", "if False:", (CLOCKS,)),
+    Mutant(
+        "a timer rings at the end of the step",
+        "avmm/clock.py",
+        "self._now_ns = max(self._now_ns, due_ns)",
+        "self._now_ns = max(self._now_ns, end_ns)",
+        (CLOCKS,),
+    ),
+    Mutant(
+        "timers of one time ring in any order",
+        "avmm/clock.py",
+        "(self.when_ns, self.order) < (other.when_ns, other.order)",
+        "(self.when_ns, -self.order) < (other.when_ns, -other.order)",
+        (CLOCKS,),
+    ),
 ]

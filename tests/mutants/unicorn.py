@@ -10,7 +10,9 @@ REUSE = UNICORN + "reuse.c"
 TRANSLATIONS = UNICORN + "translations.c"
 HOST_CODE = UNICORN + "hostcode.c"
 COPY, COPIED = UNICORN + "private_copy.c", "tests/unit/unicorn/test_private_copy.py"
-
+UNITS = "tests/unit/unicorn/"
+WATCHED, WATCHES = UNICORN + "watchpoints.c", UNITS + "test_watchpoints.py"
+ATOMIC = UNITS + "test_atomics.py"
 
 MUTANTS = [
     Mutant(
@@ -97,4 +99,68 @@ MUTANTS = [
     ),
     Mutant("a file that is cut short is loaded", COPY, "if (!complete(image)) {", "if (!complete(image) && false) {", (COPIED,)),
     Mutant("a file ends where its headers say", COPY, "offset <= image->size && size <= image->size - offset", "true", (COPIED,)),
+    # Watchpoints.
+    Mutant(
+        "a watchpoint ends a byte too late",
+        WATCHED,
+        "address <= watchpoint->address + (watchpoint->length - 1)",
+        "address <= watchpoint->address + watchpoint->length",
+        (WATCHES,),
+    ),
+    Mutant(
+        "pages that are in the TLB are not watched",
+        WATCHED,
+        "    lib.tlb_flush(cpu); /* entries made",
+        "    /* entries made",
+        (WATCHES,),
+    ),
+    # Exceptions.
+    Mutant(
+        "a call that is undefined is one that was made",
+        UNICORN + "exceptions.c",
+        "        FIELD(uint64_t, vcpu->env, ENV_PC) -= 4;\n        deliver(",
+        "        deliver(",
+        (UNITS + "test_exits.py", UNITS + "test_exceptions.py"),
+    ),
+    Mutant(
+        "a kick before a block is forgotten",
+        UNICORN + "exceptions.c",
+        "        FIELD(bool, cpu, CPU_EXIT_REQUEST) = true;\n        return false;",
+        "        return false;",
+        (UNITS + "test_kicks.py",),
+    ),
+    # vCPUs in parallel.
+    Mutant(
+        "a TLBI IS is for one vCPU",
+        UNICORN + "broadcast.c",
+        "        note_tlb_flush(other, address, modes);\n",
+        "",
+        (UNITS + "test_parallel.py", UNITS + "test_memory.py"),
+    ),
+    Mutant(
+        "a DSB waits for nobody",
+        UNICORN + "parallel.c",
+        "if (!others_heard(vcpu) && ",
+        "if (false && ",
+        (UNITS + "test_parallel.py",),
+    ),
+    Mutant(
+        "an event is counted at either level",
+        UNICORN + "pmu.c",
+        "(int64_t)alone < (int64_t)both ? alone : both",
+        "both",
+        (UNITS + "test_events.py",),
+    ),
+    Mutant(
+        "exceptions are counted where they lead to",
+        UNICORN + "exceptions.c",
+        "    avmm_leave_level(vcpu, EXCEPTIONS);\n    lib.do_interrupt(cpu);\n",
+        "    lib.do_interrupt(cpu);\n    avmm_leave_level(vcpu, EXCEPTIONS);\n",
+        (UNITS + "test_events.py",),
+    ),
+    # Atomics.
+    Mutant("the least of two is the greatest", UNICORN + "atomics.c", "umin, old < value", "umin, old > value", (ATOMIC,)),
+    Mutant("signed is unsigned", UNICORN + "atomics.c", "SIGNED_SIZES(smax, old", "UNSIGNED_SIZES(smax, old", (ATOMIC,)),
+    Mutant("the least has its sign behind it", UNICORN + "atomics.c", "memop : memop | MO_SIGN", "memop : memop", (ATOMIC,)),
+    Mutant("a sign fills the register", UNICORN + "atomics.c", "lib.gen_ext16u(tcg, result, result);", "", (ATOMIC,)),
 ]

@@ -13,6 +13,7 @@ VSOCK = VIRTIO + "vsock/"
 CREDIT = "tests/unit/virtio/vsock/test_credit.py"
 LENT = "tests/unit/virtio/test_balloon.py"
 RANDOM = "tests/unit/virtio/test_entropy.py"
+MMIO, SWITCH = "tests/unit/virtio/test_mmio.py", "tests/unit/virtio/net/test_switch.py"
 
 
 MUTANTS = [
@@ -179,4 +180,74 @@ MUTANTS = [
         ":",
         ("tests/unit/virtio/net/test_stream.py",),
     ),
+    # The transport.
+    Mutant(
+        "DRIVER_OK needs no FEATURES_OK",
+        VIRTIO + "mmio.py",
+        "if new & Status.DRIVER_OK and not after",
+        "if False and not after",
+        (MMIO,),
+    ),
+    Mutant("features that are not offered may be taken", VIRTIO + "mmio.py", "not features & ~self._offered and ", "", (MMIO,)),
+    Mutant(
+        "features change after FEATURES_OK",
+        VIRTIO + "transport.py",
+        "if select < 2 and not self._status & Status.FEATURES_OK:",
+        "if select < 2:",
+        (MMIO,),
+    ),
+    Mutant(
+        "bits of Status can be taken back",
+        VIRTIO + "mmio.py",
+        "after = before | value & ~Status.NEEDS_RESET",
+        "after = value & ~Status.NEEDS_RESET",
+        (MMIO,),
+    ),
+    Mutant(
+        "where a queue lies changes while it is in use", VIRTIO + "mmio.py", "case _ if split.ready:", "case _ if False:", (MMIO,)
+    ),
+    Mutant(
+        "an interrupt that is acknowledged takes the others with it",
+        VIRTIO + "transport.py",
+        "self._interrupt &= ~value",
+        "self._interrupt = 0",
+        (MMIO,),
+    ),
+    Mutant(
+        "a device that is broken goes on", VIRTIO + "transport.py", "self._status |= int(Status.NEEDS_RESET)", "pass", (MMIO,)
+    ),
+    Mutant(
+        "the configuration changes in one generation",
+        VIRTIO + "transport.py",
+        "self.generation = self.generation + 1 & _MASK",
+        "pass",
+        (MMIO,),
+    ),
+    # The switch.
+    Mutant("a switch learns from group addresses", VIRTIO + "switch.py", "if not sender[0] & 1:", "if True:", (SWITCH,)),
+    Mutant(
+        "a switch remembers everybody", VIRTIO + "switch.py", "if len(self._learned) > LEARNED_ADDRESSES:", "if False:", (SWITCH,)
+    ),
+    Mutant(
+        "frames pile up for a port that is slow",
+        VIRTIO + "switch.py",
+        "self._waiting.extend(frames[:room])",
+        "self._waiting.extend(frames)",
+        (SWITCH,),
+    ),
+    Mutant(
+        "frames overtake those that wait for a port",
+        VIRTIO + "switch.py",
+        "        if not self._waiting:\n",
+        "        if True:\n",
+        (SWITCH,),
+    ),
+    Mutant(
+        "a port's own frames come back to it",
+        VIRTIO + "switch.py",
+        "if port is not source and port.up:",
+        "if port.up:",
+        (SWITCH,),
+    ),
+    Mutant("addresses outlive their port", VIRTIO + "switch.py", "            self._switch.forget(self)\n", "", (SWITCH,)),
 ]

@@ -79,6 +79,12 @@ def test_an_index_that_cannot_be_unpacked(mirror: Mirror, keyring: Path, packed:
     assert line in refused(mirror, keyring)
 
 
+def test_an_index_that_unpacks_to_more_than_any_has(mirror: Mirror, keyring: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("avmm.fetch.archive._MAX_INDEX", 999)
+    mirror.publish_index(lzma.compress(bytes(1000)))
+    assert "or unpacks to more than 999 bytes" in refused(mirror, keyring)
+
+
 def test_an_entry_that_is_not_sound(mirror: Mirror, keyring: Path, told: Told) -> None:
     mirror.publish_index(lzma.compress(b"Package: half\nVersion: 1\n"))
     with pytest.raises(FetchError, match="the index's entry of half is not sound"):

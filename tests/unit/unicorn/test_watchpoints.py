@@ -32,6 +32,13 @@ def test_a_watched_access_is_stopped_before_it_is_made(guest: Guest, control: in
     assert guest.read64(DATA) == (0 if stopped_at == STORE else 0x55 << 32)
 
 
+def test_a_page_that_was_accessed_before_is_watched_too(guest: Guest) -> None:
+    load = 0xF9400024  # ldr x4, [x1]
+    guest.start((load, *programs.WATCH), x0=0x55, x1=DATA, x2=ENABLE | EL1 | LOADS | EIGHT_BYTES)
+    assert guest.vcpu.enter(DEADLINE) is HALTED
+    assert guest.registers("x29", "elr_el1") == (1, LOAD + 4)
+
+
 @pytest.mark.parametrize(("kinds", "write"), [(LOADS, 0), (STORES, WRITE), (LOADS | STORES, 0)])
 @pytest.mark.parametrize("parallel", [False, True])
 def test_atomics_are_watched_too(parallel: bool, kinds: int, write: int) -> None:

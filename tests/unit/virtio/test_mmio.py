@@ -294,6 +294,18 @@ class TestConfiguration:
         assert (bench.irq, bench.acknowledge()) == (True, 2)
 
 
+def test_an_interrupt_that_is_acknowledged_leaves_the_other(bench: Bench) -> None:
+    bench.set_up()
+    bench.say(b"hello")
+    bench.notify()
+    bench.device.config_changed()
+    assert bench.read(Register.INTERRUPT_STATUS) == 3
+    bench.write(Register.INTERRUPT_ACK, 1)
+    assert (bench.irq, bench.read(Register.INTERRUPT_STATUS)) == (True, 2)
+    bench.write(Register.INTERRUPT_ACK, 2)
+    assert (bench.irq, bench.read(Register.INTERRUPT_STATUS)) == (False, 0)
+
+
 def test_only_aligned_words_reach_the_registers(bench: Bench) -> None:
     for width in (Width.W8, Width.W16, Width.W64):
         assert bench.read(Register.MAGIC_VALUE, width) == 0

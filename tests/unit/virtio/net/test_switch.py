@@ -109,6 +109,15 @@ async def test_a_slow_port_keeps_a_bounded_queue_drops_the_rest_and_delays_nobod
     assert lan.heard[1].frames[-1].endswith(b"new")
 
 
+async def test_a_frame_waits_behind_those_before_it(lan: Lan) -> None:
+    lan.heard[1].room = 0
+    lan.ports[0].send([frame(A, EVERYBODY, b"first")])
+    lan.heard[1].room = 1  # and the port has not been told
+    lan.ports[0].send([frame(A, EVERYBODY, b"second")])
+    lan.ports[1].resume()
+    assert [part[14:] for part in lan.heard[1].frames] == [b"first"]
+
+
 async def test_a_machine_that_ends_is_forgotten() -> None:
     switch = Switch()
     here, there = switch.port("here"), switch.port("there")
