@@ -1,44 +1,28 @@
-"""All mutants, by area."""
+"""All mutants, from a file for each area."""
 
 from __future__ import annotations
 
-from tests.mutants import (
-    configuration,
-    control,
-    disks,
-    firmware,
-    gic,
-    kvm,
-    loading,
-    page,
-    requests,
-    sleep_and_power,
-    slots,
-    steering,
-    timers_and_pmu,
-    uart_and_rtc,
-    unicorn,
-    virtio,
-    watching,
-)
+from importlib import import_module
+
+from tests.mutants.mutant import Mutant
 
 AREAS = (
-    configuration,
-    control,
-    disks,
-    firmware,
-    gic,
-    kvm,
-    loading,
-    page,
-    requests,
-    sleep_and_power,
-    slots,
-    steering,
-    timers_and_pmu,
-    uart_and_rtc,
-    unicorn,
-    virtio,
-    watching,
+    "configuration",
+    "control",
+    "disks",
+    "firmware",
+    "gic",
+    "kvm",
+    "loading",
+    "page",
+    "requests",
+    "sleep_and_power",
+    "slots",
+    "steering",
+    "timers_and_pmu",
+    "uart_and_rtc",
+    "unicorn",
+    "virtio",
+    "watching",
 )
-MUTANTS = [mutant for area in AREAS for mutant in area.MUTANTS]
+MUTANTS: list[Mutant] = [mutant for area in AREAS for mutant in import_module(f"tests.mutants.{area}").MUTANTS]
