@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import socket
 from asyncio.subprocess import DEVNULL, PIPE, Process
@@ -28,6 +29,7 @@ class Passt:
     def __init__(self, program: str, arguments: Sequence[str], *, restart_s: float, patience_s: float, sleep: Sleep) -> None:
         self._command = (program, "--foreground", "--quiet", *arguments)
         self._restart_s, self._patience_s, self._sleep = restart_s, patience_s, sleep
+        self._allowed = os.sched_getaffinity(0)
 
     async def run(self, factory: Callable[[], Peer], log: EventLogger) -> None:
         while True:
@@ -49,6 +51,9 @@ class Passt:
                     )  # fmt: skip
             except OSError as error:
                 return error.strerror or str(error)
+            with suppress(OSError):  # it has ended already, or the host does not let us
+                # It has inherited the place of the event loop's thread, which may be one core shared with the guest.
+                os.sched_setaffinity(process.pid, self._allowed)
             try:
                 assert process.stderr is not None
                 _, peer = await asyncio.get_running_loop().create_unix_connection(factory, sock=ours)

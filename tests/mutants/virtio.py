@@ -160,6 +160,13 @@ MUTANTS = [
     Mutant("the host's random bytes are waited for", VIRTIO + "entropy.py", "os.GRND_NONBLOCK", "0", (RANDOM,)),
     # Network.
     Mutant(
+        "passt stays on the core that the event loop's thread was on",
+        VIRTIO + "passt.py",
+        "                os.sched_setaffinity(process.pid, self._allowed)\n",
+        "                pass\n",
+        ("tests/unit/virtio/net/test_passt.py",),
+    ),
+    Mutant(
         "a frame overtakes those that wait",
         VIRTIO + "net.py",
         "self._netdev.sends_at_once and not self._unsent and",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 
@@ -54,6 +55,20 @@ with socket.socket(fileno=fd) as ours:
         await recorder.until(lambda: recorder.frames)
     allowed = min(int(Path("/proc/sys/net/core/wmem_max").read_text()), 4 << 20)
     assert int(recorder.frames[0]) == 2 * allowed, "what SO_SNDBUF reads as: the kernel's own records count"
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="takes two cores to be confined to one")
+async def test_it_may_run_on_any_core_whatever_the_event_loop_is_confined_to(tmp_path: Path) -> None:
+    tell = "os.write(fd, bytes([0, 0, 0, 14]) + b'%14d' % os.getpid())\nos.read(fd, 1)"
+    allowed = os.sched_getaffinity(0)
+    netdev = PasstNetdev("net0", script(tmp_path, tell))
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        async with running(netdev) as recorder:
+            await recorder.until(lambda: recorder.frames)
+            assert os.sched_getaffinity(int(recorder.frames[0])) == allowed
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 async def test_one_that_ends_is_started_again_and_its_last_words_are_told(tmp_path: Path) -> None:
