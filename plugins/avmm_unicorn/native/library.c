@@ -64,14 +64,10 @@ static bool read_relocations(void *handle, Relocations *relocations)
 static const Replacement *const replacements[] = {avmm_replacements, avmm_atomics};
 #define GROUPS ((int)(sizeof replacements / sizeof *replacements))
 
-/* A small number from a name, by which most names are told apart from those looked for. */
-static unsigned fingerprint(const char *name)
+/* A small number from a symbol's value, by which most symbols are told apart from those looked for, without a look at their names. */
+static unsigned fingerprint(uintptr_t value)
 {
-    unsigned sum = 0;
-    for (; *name != 0; name++) {
-        sum = sum * 31 + (unsigned char)*name;
-    }
-    return sum % FILTER_SIZE;
+    return (value >> 4) % FILTER_SIZE;
 }
 
 /* The replacement for `name`, with a mark that it was found; NULL when there is none. */
@@ -89,30 +85,34 @@ static const Replacement *replacement_of(const char *name, bool found[][MAX_REPL
 }
 
 /* Point every slot of every replaced function to what replaces it: calls, tables of helpers, and functions of libc. */
-static const char *replace_functions(const Relocations *relocations)
+static const char *replace_functions(void *handle, const Relocations *relocations)
 {
     bool found[GROUPS][MAX_REPLACEMENTS] = {{false}}, wanted[FILTER_SIZE] = {false};
+    wanted[fingerprint(0)] = true; /* functions of other libraries have no value in this one */
     for (int group = 0; group < GROUPS; group++) {
         for (int i = 0; replacements[group][i].name != NULL; i++) {
-            wanted[fingerprint(replacements[group][i].name)] = true;
+            wanted[fingerprint((uintptr_t)dlsym(handle, replacements[group][i].name) - relocations->base)] = true;
         }
     }
+    uintptr_t writable = 0; /* the page last made so */
     for (int table = 0; table < 2; table++) {
         for (size_t i = 0; i < relocations->counts[table]; i++) {
             const ElfW(Rela) *rela = &relocations->tables[table][i];
             if (ELF64_R_SYM(rela->r_info) == 0) {
                 continue;
             }
-            const char *name = relocations->names + relocations->symbols[ELF64_R_SYM(rela->r_info)].st_name;
-            const Replacement *replacement = wanted[fingerprint(name)] ? replacement_of(name, found) : NULL;
+            const ElfW(Sym) *symbol = &relocations->symbols[ELF64_R_SYM(rela->r_info)];
+            const Replacement *replacement =
+                wanted[fingerprint(symbol->st_value)] ? replacement_of(relocations->names + symbol->st_name, found) : NULL;
             if (replacement == NULL) {
                 continue;
             }
             /* The slot may be in the part that is read-only after relocation. */
-            uintptr_t slot = relocations->base + rela->r_offset;
-            if (mprotect((void *)(slot & ~(uintptr_t)4095), 4096, PROT_READ | PROT_WRITE) != 0) {
+            uintptr_t slot = relocations->base + rela->r_offset, page = slot & ~(uintptr_t)4095;
+            if (page != writable && mprotect((void *)page, 4096, PROT_READ | PROT_WRITE) != 0) {
                 return fail(replacement->name, strerror(errno));
             }
+            writable = page;
             *(void **)slot = replacement->function;
         }
     }
@@ -142,7 +142,7 @@ const char *avmm_load_library(const char *path)
     if (!read_relocations(handle, &relocations)) {
         return fail("no relocations in the library", "cannot replace its functions");
     }
-    return replace_functions(&relocations);
+    return replace_functions(handle, &relocations);
 }
 
 bool avmm_readable(const void *address, size_t size)

@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -95,16 +96,21 @@ static bool calls_code(const Image *image, uint64_t address, uint64_t size)
     if (table == NULL) {
         return size != 0;
     }
+    const ElfW(Sym) *symbols = NULL;
+    uint64_t known = 0; /* symbols that are in the file */
     for (size_t i = 0; i < size / sizeof *table; i++) {
         uint64_t number = ELF64_R_SYM(table[i].r_info);
         if (ELF64_R_TYPE(table[i].r_info) == R_X86_64_IRELATIVE) {
             return true;
         }
-        if (number != 0) {
-            const ElfW(Sym) *symbol = at_address(image, value_of(image, DT_SYMTAB) + number * sizeof *symbol, sizeof *symbol);
-            if (symbol == NULL || (ELF64_ST_TYPE(symbol->st_info) == STT_GNU_IFUNC && symbol->st_shndx != SHN_UNDEF)) {
-                return true;
-            }
+        if (number >= known) {
+            known = number + 1;
+            symbols = at_address(image, value_of(image, DT_SYMTAB), known * sizeof *symbols);
+        }
+        if (number != 0
+            && (symbols == NULL
+                || (ELF64_ST_TYPE(symbols[number].st_info) == STT_GNU_IFUNC && symbols[number].st_shndx != SHN_UNDEF))) {
+            return true;
         }
     }
     return false;
@@ -179,6 +185,35 @@ static bool hide_initialisers(int out, const Image *image)
     return true;
 }
 
+/* What the loader is to do instead of looking up a symbol that the library has itself: a third of its time. It ignores the number. */
+static ElfW(Rela) settled(const ElfW(Rela) *wanted, const ElfW(Sym) *symbol)
+{
+    uint64_t type = ELF64_R_TYPE(wanted->r_info), number = ELF64_R_SYM(wanted->r_info);
+    if ((type != R_X86_64_64 && type != R_X86_64_GLOB_DAT) || symbol->st_shndx == SHN_UNDEF || symbol->st_shndx == SHN_ABS) {
+        return *wanted;
+    }
+    ElfW(Sxword) addend = (ElfW(Sxword))symbol->st_value + (type == R_X86_64_64 ? wanted->r_addend : 0);
+    return (ElfW(Rela)){wanted->r_offset, ELF64_R_INFO(number, R_X86_64_RELATIVE), addend};
+}
+
+/* Write the relocations to the copy, settled. Their symbols are known to be in the file. */
+static bool settle_symbols(int out, const Image *image)
+{
+    size_t size = value_of(image, DT_RELASZ);
+    const ElfW(Rela) *table = size == 0 ? NULL : at_address(image, value_of(image, DT_RELA), size);
+    const ElfW(Sym) *symbols = at_address(image, value_of(image, DT_SYMTAB), sizeof *symbols);
+    ElfW(Rela) *written = table == NULL ? NULL : malloc(size);
+    if (written == NULL) {
+        return table == NULL;
+    }
+    for (size_t i = 0; i < size / sizeof *table; i++) {
+        written[i] = settled(&table[i], &symbols[ELF64_R_SYM(table[i].r_info)]);
+    }
+    bool done = pwrite(out, written, size, (const char *)table - image->bytes) == (ssize_t)size;
+    free(written);
+    return done;
+}
+
 /* An anonymous file of the same size with all of it but the segments to come later; -1 with errno. */
 static int copy(const Image *image, unsigned later)
 {
@@ -194,7 +229,7 @@ static int copy(const Image *image, unsigned later)
         }
     }
     if (copied && later != 0) {
-        copied = hide_initialisers(out, image);
+        copied = hide_initialisers(out, image) && settle_symbols(out, image);
     }
     if (!copied && out >= 0) {
         close(out);

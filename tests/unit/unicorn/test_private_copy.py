@@ -78,6 +78,21 @@ def test_data_that_the_loader_changes_is_ours(tmp_path: Path) -> None:
     assert said[1].endswith("no such function in the library: uc_version")
 
 
+SYMBOLS = """
+#include <unistd.h>
+char words[] = "not initialised\\n";
+char *volatile said = words + 4;
+ssize_t (*volatile say)(int, const void *, size_t) = write;
+__attribute__((constructor)) static void begin(void) { say(1, words[3] == ' ' ? said : words, 12); }
+"""
+
+
+def test_pointers_to_its_own_symbols_and_to_others(tmp_path: Path) -> None:
+    said = load_elsewhere(compiled(tmp_path, SYMBOLS)).splitlines()
+    assert said[0] == "initialised"
+    assert said[1].endswith("no such function in the library: uc_version")
+
+
 RELOCATED_CODE = ("-fno-pic", "-mcmodel=large", "-Wl,-z,notext")
 
 
