@@ -89,7 +89,8 @@ def assemble(
     for memory_slot in arch.memory_slots():
         vm.memory.add(memory_slot)
     parallel = config.vcpus > 1 and config.slot == "thread" and config.smp_mode != "turns"
-    engine_options = EngineOptions(config.arch, config.cpu, vm.clock, config.engine_options, parallel)
+    cache = config.translation_folder
+    engine_options = EngineOptions(config.arch, config.cpu, vm.clock, config.engine_options, parallel, cache)
     engine = _make(config.engine, plugins.engine(config.engine), engine_options)
     undo.callback(engine.close)
     if parallel and config.smp_mode == "parallel" and engine.max_in_guest == 1:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from avmm import config_checks as check
+from avmm import user_cache
 from avmm.config_errors import in_places, in_syntax, in_tables, shown
 from avmm.errors import ConfigError
 from avmm.record import Record
@@ -94,6 +95,8 @@ class MachineConfig(Record):
     """Whether several vCPUs execute guest code at the same time, a thread each, or take turns; `auto`: as the engine can."""
     affinity: Literal["free", "shared"] = "free"
     """Where threads run: wherever the kernel puts them, or guest and event loop on one core while nobody else wants it."""
+    translation_cache: OptionalText = None
+    """Where the engine may keep translations of guest code for later runs: a folder, `auto` (the user's cache), or `none`."""
     quantum_us: Annotated[int, check.whole(1, 10_000_000)] = 1000
     """How long a vCPU may keep its slot when others wait for it, in microseconds."""
     halt_poll_ns: Annotated[int, check.whole(0, 10_000_000)] = 0
@@ -148,6 +151,7 @@ class MachineConfig(Record):
             slot: Literal["thread", "inline"] = "thread",
             smp_mode: Literal["auto", "parallel", "turns"] = "auto",
             affinity: Literal["free", "shared"] = "free",
+            translation_cache: Path | str | None = None,
             quantum_us: int = 1000,
             halt_poll_ns: int = 0,
             on_device_fault: Literal["continue", "stop"] = "continue",
@@ -191,6 +195,17 @@ class MachineConfig(Record):
         return {name: setting for name, setting in settings.items() if setting is not None}
 
     @property
+    def translation_folder(self) -> Path | None:
+        """The folder for translations; None when there is none, or the user has no home for it."""
+        match self.translation_cache:
+            case None | "none":
+                return None
+            case "auto":
+                return user_cache.translation_cache()
+            case folder:
+                return Path(folder)
+
+    @property
     def counting(self) -> bool:
         """True when the engine counts guest instructions: asked for, or needed for what is."""
         return self.count_instructions or self.instructions is not None or self.clock == "virtual"
@@ -227,6 +242,8 @@ class MachineConfig(Record):
         for key in ("kernel", "initrd", "firmware", "nvram", "control_token_file"):
             if isinstance(value := values.get(key), str) and value:
                 values[key] = path.parent / value
+        if (folder := values.get("translation_cache")) not in (None, "", "auto", "none") and isinstance(folder, str):
+            values["translation_cache"] = str(path.parent / folder)
         _place_files(values.get("devices"), path.parent)
         places = {"": str(path)} | {key: f"{path}:{line}" for key, line in key_lines(text).items()}
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import field
 from enum import IntEnum
+from pathlib import Path
 from typing import Protocol
 
 from avmm.clock import Clock
@@ -268,6 +269,8 @@ class EngineOptions(Record):
     """The rest of the machine's `[engine]` table, for the engine to check."""
     parallel: bool = False
     """Several of the VM's vCPUs are to be in guest mode at once, if the engine can: it says so in `Engine.max_in_guest`."""
+    translation_cache: Path | None = None
+    """The folder where an engine that translates guest code may keep translations for later runs; it may have to be made."""
 
 
 EngineFactory = Callable[[EngineOptions], Engine]

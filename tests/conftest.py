@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from avmm.log import LOGGER
 from avmm.testing import vm as scripted
 from avmm.testing.pytest_plugin import scripted_vm
+from avmm.user_cache import user_cache
 
 __all__ = ["scripted_vm"]
 
@@ -24,6 +25,13 @@ settings.load_profile("fixed")
 
 # Mutants make tests wait for what never comes: they are given less time for it.
 scripted.WATCHDOG_S = float(os.environ.get("AVMM_TEST_WATCHDOG_S", scripted.WATCHDOG_S))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def empty_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Runs keep translations for each other, but none for another run of the tests. What is fetched once is not fetched again."""
+    os.environ.setdefault("AVMM_TEST_CACHE", str(user_cache()))
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(params=["inline", "thread"])

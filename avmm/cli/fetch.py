@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from avmm.cli.exit_codes import ExitCode
 from avmm.errors import FetchError
-from avmm.fetch.places import SUITES, default_cache
+from avmm.fetch.places import SUITES
+from avmm.user_cache import user_cache
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -42,7 +43,7 @@ def command(arguments: argparse.Namespace) -> int:
     from avmm.fetch.archive import configured_mirror
     from avmm.fetch.guest import fetch
 
-    cache = arguments.cache or default_cache()
+    cache = arguments.cache or user_cache()
     mirror = arguments.mirror or configured_mirror()
     guest = fetch(cache.absolute(), arguments.suite, mirror, TerminalProgress(), refresh=arguments.refresh)
     match arguments.print:

@@ -46,6 +46,11 @@ _OVERRIDES: dict[str, tuple[str, str, str]] = {
     "instructions": ("--instructions", "N", "end the machine when a vCPU has executed so many instructions"),
     "smp_mode": ("--smp-mode", "parallel|turns", "vCPUs at the same time, a thread each, or in turn"),
     "on_reset": ("--on-reset", "reset|exit", "what a reset by the guest does: starts it again (the default), or ends it"),
+    "translation_cache": (
+        "--translation-cache",
+        "DIR|auto|none",
+        "where translated guest code is kept for later runs (auto: the cache)",
+    ),
     "affinity": ("--affinity", "shared|free", "guest and event loop share a core while they can (the default), or not"),
 }
 """Options that override a setting of the same meaning: flag, placeholder and help by the setting's key."""
@@ -96,6 +101,8 @@ def machine(arguments: argparse.Namespace) -> MachineConfig:
     changes = {key: value for key in _OVERRIDES if (value := getattr(arguments, key)) is not None}
     if not config.is_given("affinity"):
         changes.setdefault("affinity", "shared")  # this process is the machine's alone: its threads are ours to place
+    if not config.is_given("translation_cache"):
+        changes.setdefault("translation_cache", "auto")
     places = {key: _OVERRIDES[key][0] for key in changes}
     added, device_places = devices(arguments, config.devices)
     if arguments.testdev or (arguments.testdev is None and _implies_test_device(arguments, added)):

@@ -24,6 +24,9 @@ def configure(
 ) -> None:
     """Hand over the objects of the core that the shim returns, raises and recognises."""
 
+def host_features() -> bytes:
+    """What of the host's CPU the library's code generator may make use of."""
+
 class Machine:
     """What the vCPUs of one VM share: the memory slots."""
 
@@ -34,6 +37,12 @@ class Machine:
     def unmap(self, address: int, /) -> None: ...
     def trap_reads(self, address: int, on: bool, /) -> None:
         """Trap reads of the read-only slot at `address`, or do not. The running vCPU, if it is this thread's, sees it at once."""
+
+    def use_translations(self, contents: object, key: bytes, /) -> int:
+        """Have translations taken over from the buffer `contents`: how many there are; ValueError if it is none for this key."""
+
+    def keep_translations(self, key: bytes, least: int, most: int, /) -> bytes | None:
+        """What `use_translations()` can be given, at most `most` bytes; None if less than `least` blocks were translated."""
 
     def close(self) -> None: ...
 

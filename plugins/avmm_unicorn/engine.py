@@ -4,9 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from avmm.plugin import ConfigError, Counter, EngineOptions, MemorySlot, OptionTable, SystemRegister, Traps, VcpuEngine
 from avmm_unicorn import selfcheck
+
+if TYPE_CHECKING:
+    from avmm_unicorn.translation_cache import TranslationCache
 
 CPU_MODELS = {"cortex-a57": 0, "cortex-a53": 1, "cortex-a72": 2, "max": 3}
 DEFAULT_TRANSLATION_BUFFER_MB = 256
@@ -18,7 +22,7 @@ class UnicornEngine:
     """`avmm.plugin.Engine` on unicorn: real AArch64 at EL1 and EL0; the host is what would be EL2 and EL3.
 
     Options: `translation_buffer_mb` (1 to 2047, 256 by default), address space for translated code, for each vCPU; a guest
-    that outgrows it is translated anew.
+    that outgrows it is translated anew. What is kept in `translation_cache` is host code that later runs execute.
     """
 
     name = "unicorn"
@@ -37,6 +41,12 @@ class UnicornEngine:
         parallel = options.parallel and selfcheck.parallel_works()
         self.max_in_guest = MAX_VCPUS if parallel else 1
         self._machine = Machine(CPU_MODELS[options.cpu], buffer_mb << 20, parallel)
+        self._cache: TranslationCache | None = None
+        if options.translation_cache is not None and options.cpu != "max":
+            from avmm_unicorn.translation_cache import TranslationCache
+
+            self._cache = TranslationCache(options.translation_cache, self._machine, CPU_MODELS[options.cpu], parallel)
+            self._cache.use()
         self._now_ns = None if options.clock.is_host else options.clock.now_ns
 
     def map_memory(self, slot: MemorySlot) -> None:
@@ -53,7 +63,11 @@ class UnicornEngine:
     ) -> VcpuEngine:
         from avmm_unicorn.vcpu import UnicornVcpu
 
-        return UnicornVcpu(self._machine, index, traps, registers, counters, self._now_ns)
+        return UnicornVcpu(self._machine, index, traps, registers, counters, self._now_ns, self._keep_translations)
+
+    def _keep_translations(self) -> None:
+        if self._cache is not None:
+            self._cache.keep()
 
     def close(self) -> None:
         self._machine.close()

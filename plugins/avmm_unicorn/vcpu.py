@@ -27,8 +27,10 @@ class UnicornVcpu(Vcpu):
         registers: Sequence[SystemRegister],
         counters: Sequence[Counter],
         now_ns: Callable[[], int] | None,
+        before_close: Callable[[], None],
     ) -> None:
         super().__init__(machine, index, traps)
+        self._before_close = before_close
         # Before the first instruction is translated: translations hold on to the definitions.
         for register in registers:
             self.define_register(
@@ -49,6 +51,10 @@ class UnicornVcpu(Vcpu):
                 counter.allowed_at_el0,
                 now_ns,
             )
+
+    def close(self) -> None:
+        self._before_close()
+        super().close()
 
     def count_events(self, mask: int) -> None:
         self._count_events(mask)

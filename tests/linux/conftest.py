@@ -14,7 +14,7 @@ import pytest
 from avmm.errors import FetchError
 from avmm.fetch.archive import configured_mirror
 from avmm.fetch.guest import Guest, fetch
-from avmm.fetch.places import default_cache
+from avmm.user_cache import user_cache
 from tests.linux.console import Console, running
 from tests.linux.programs import build, initrd_with
 from tests.unit.fetch.mirror import Told
@@ -43,7 +43,7 @@ Fetcher = Callable[[str], Linux]
 def fetched(tmp_path_factory: pytest.TempPathFactory) -> Fetcher:
     """`fetched("bookworm")`: the kernel of a Debian release. Skips, and says so loudly, where there is no archive."""
     guests: dict[str, Linux] = {}
-    cache = Path(os.environ.get("AVMM_TEST_CACHE", default_cache()))
+    cache = Path(os.environ.get("AVMM_TEST_CACHE", user_cache()))
 
     def get(suite: str) -> Linux:
         if suite not in guests:

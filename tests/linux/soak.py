@@ -14,7 +14,8 @@ import time
 
 from avmm.fetch.archive import configured_mirror
 from avmm.fetch.guest import Guest, fetch
-from avmm.fetch.places import SUITES, default_cache
+from avmm.fetch.places import SUITES
+from avmm.user_cache import user_cache
 from tests.linux.console import TROUBLE, Console, start
 from tests.unit.fetch.mirror import Told
 
@@ -84,7 +85,7 @@ def main() -> int:
     parser.add_argument("--smp", type=int, default=2, help="how many vCPUs")
     parser.add_argument("--suite", choices=SUITES, default=SUITES[0])
     arguments, options = parser.parse_known_args()
-    guest = fetch(default_cache(), arguments.suite, configured_mirror(), Told())
+    guest = fetch(user_cache(), arguments.suite, configured_mirror(), Told())
     return asyncio.run(soak(guest, arguments.boots, arguments.smp, options))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +42,22 @@ async def test_to_a_shell_with_timer_and_ipis_on_each_cpu(linux: Linux, vcpus: i
             ipis = [sum(column) for column in zip(rows["Rescheduling interrupts"], rows["Function call interrupts"], strict=True)]
             assert min(ipis) > 0
         assert await guest.power_off() == 0
+
+
+@pytest.mark.parametrize("vcpus", [1, 2])
+async def test_the_second_boot_has_what_the_first_translated(linux: Linux, tmp_path: Path, vcpus: int) -> None:
+    written = []
+    for _ in range(2):
+        async with linux.boot(
+            "--smp", str(vcpus), "--translation-cache", str(tmp_path), append='run="seq 500 | md5sum"'
+        ) as guest:
+            assert await guest.ended() == 0
+            assert hashlib.md5(b"".join(b"%d\n" % number for number in range(1, 501))).hexdigest() in guest.text
+            assert not TROUBLE.search(guest.text)
+        written.append([(path.name, path.stat().st_ino, path.stat().st_size) for path in tmp_path.iterdir()])
+    ((_, _, size),) = written[0]
+    assert size > 10 << 20
+    assert written[1] == written[0], "there was not enough that was new to be worth the writing"
 
 
 async def test_reboot_starts_it_again(linux: Linux) -> None:

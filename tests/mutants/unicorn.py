@@ -13,6 +13,10 @@ COPY, COPIED = UNICORN + "private_copy.c", "tests/unit/unicorn/test_private_copy
 UNITS = "tests/unit/unicorn/"
 WATCHED, WATCHES = UNICORN + "watchpoints.c", UNITS + "test_watchpoints.py"
 ATOMIC = UNITS + "test_atomics.py"
+KEPT = "tests/unit/unicorn/test_translation_cache.py"
+TRANSLATION_CACHE = UNICORN + "translation_cache.c"
+TRANSLATION_FILE = "plugins/avmm_unicorn/translation_cache.py"
+
 
 MUTANTS = [
     Mutant(
@@ -29,13 +33,19 @@ MUTANTS = [
         "true",
         (REUSED,),
     ),
-    Mutant("a translation taken over has another vCPU's registers", REUSE, "(uintptr_t)new;", "(uintptr_t)old;", (REUSED,)),
-    Mutant("a translation taken over has another vCPU's constants", REUSE, "|| !same_register(old, new)", "", (REUSED,)),
+    Mutant(
+        "a translation taken over has another vCPU's registers",
+        REUSE,
+        "put_block(vcpu, tb, &block, &to);",
+        "put_block(vcpu, tb, &block, &from);",
+        (REUSED,),
+    ),
+    Mutant("a translation taken over has another vCPU's constants", REUSE, "&& same_digests(&to, ours, theirs)", "", (REUSED,)),
     Mutant("translations that jump to others cannot be taken over", REUSE, "sizeof(int32_t));", "0);", (REUSED,)),
     Mutant(
         "a translation taken over does not know where its instructions are",
         REUSE,
-        "    copy_restore_data(vcpu->tcg, other->tb);\n",
+        "    unpack_restore_data(vcpu->tcg, tb, from);\n",
         "",
         (REUSED,),
     ),
@@ -53,13 +63,78 @@ MUTANTS = [
         "    {\n        return;",
         (REUSED,),
     ),
+    Mutant(
+        "a translation kept from another register's constant is used",
+        REUSE,
+        " || !same_digests(&anchors, ours, digests)",
+        "",
+        (KEPT,),
+    ),
+    Mutant("a register's constant is not told apart", REUSE, "info->resetvalue,", "0,", (KEPT,)),
+    Mutant(
+        "a translation of other instructions is kept",
+        TRANSLATION_CACHE,
+        "memcmp(words_of(block), words, block->icount * sizeof *words) == 0",
+        "words != NULL",
+        (KEPT,),
+    ),
+    Mutant(
+        "a damaged translation is used",
+        TRANSLATION_CACHE,
+        "            && block->checksum == checksum_of(block, block_length(block))) {\n            return block;",
+        "            ) {\n            return block;",
+        (KEPT,),
+    ),
+    Mutant(
+        "a translation may lie outside of its file",
+        TRANSLATION_CACHE,
+        " || offset > end || end - offset < sizeof(CachedBlock)",
+        "",
+        (KEPT,),
+    ),
+    Mutant(
+        "translations for another key are used",
+        TRANSLATION_CACHE,
+        "memcmp(header->key, key, CACHE_KEY_SIZE) != 0",
+        "false",
+        (KEPT,),
+    ),
+    Mutant("a file that was cut off is used", TRANSLATION_CACHE, "header->size != size", "false", (KEPT,)),
+    Mutant(
+        "where things were is kept with a translation",
+        TRANSLATION_CACHE,
+        "memset(new->code + reference->at, 0,",
+        "memset(new->code + reference->at, 0, 0 *",
+        (KEPT,),
+    ),
+    Mutant(
+        "addresses among the constants are kept",
+        HOST_CODE,
+        "    return note_constants(place, constants, list);\n",
+        "    return true;\n",
+        (KEPT,),
+    ),
+    Mutant("pointers that may be the guest's numbers are kept", TRANSLATION_CACHE, " || !lasting(&new->list)", "", (KEPT,)),
+    Mutant(
+        "what was kept before is forgotten",
+        TRANSLATION_CACHE,
+        "    add_others(new, &machine->cache);\n",
+        "",
+        (KEPT,),
+    ),
+    Mutant("a file that others can write is used", TRANSLATION_FILE, " or status.st_mode & 0o022", "", (KEPT,)),
+    Mutant("a file of another user's is used", TRANSLATION_FILE, " or status.st_uid != os.geteuid()", "", (KEPT,)),
+    Mutant("a link is followed to translations", TRANSLATION_FILE, " | os.O_NOFOLLOW", "", (KEPT,)),
+    Mutant(
+        "a file in use is old", TRANSLATION_FILE, "                os.utime(file)  # in use\n", "                pass\n", (KEPT,)
+    ),
     Mutant("IC IALLU drops nothing", TRANSLATIONS, "if (!gone && ", "if (false && ", (REUSED,)),
     Mutant("IC IALLU drops everything", TRANSLATIONS, "    if (translations->missing) {\n", "    {\n", (REUSED,)),
     Mutant(
         "constants in code that was moved are taken for instructions",
         HOST_CODE,
         "*constants = inside;",
-        "*constants = move->size;",
+        "*constants = place->size;",
         (REUSED,),
     ),
     Mutant(

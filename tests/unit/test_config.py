@@ -82,6 +82,28 @@ def test_a_devices_file_is_relative_to_the_file_too(tmp_path: Path, file: str, p
     assert devices["disk0"].options == {"file": placed.format(tmp_path)}
 
 
+@pytest.mark.parametrize(("written", "folder"), [("kept", "{}/kept"), ("/kept", "/kept"), ("none", None)])
+def test_the_folder_for_translations_too(tmp_path: Path, written: str, folder: str | None) -> None:
+    (tmp_path / "guest.toml").write_text(f'translation_cache = "{written}"')
+    expected = None if folder is None else Path(folder.format(tmp_path))
+    assert MachineConfig.from_toml(tmp_path / "guest.toml").translation_folder == expected
+
+
+def test_translations_in_the_users_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert MachineConfig(translation_cache="auto").translation_folder == tmp_path / "avmm" / "translations"
+    assert MachineConfig().translation_folder is None
+
+
+def test_a_user_without_a_home_keeps_no_translations(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", nowhere)
+    assert MachineConfig(translation_cache="auto").translation_folder is None
+
+
 def test_a_plugin_table_without_a_name_keeps_the_default(toml: Path) -> None:
     toml.write_text("[arch]\nsve = false")
     config = MachineConfig.from_toml(toml)

@@ -1,20 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Moving a block's translated code from one vCPU's buffer to another's. It is x86-64 code, as Intel's and AMD's manuals describe its
- * encoding; the library's code generator uses a small part of it. What is relative to a place outside the block must lead to that
- * place from the new address, and a pointer to something of the old vCPU must become one to the new vCPU's. An instruction that is
- * not known here, or a reference that is not understood, leaves the block where it is: it is translated again instead.
+ * What a block's translated code refers to outside of itself, so that it can be moved to another place, of another vCPU or another
+ * process. It is x86-64 code, as Intel's and AMD's manuals describe its encoding; the library's code generator uses a small part of it.
+ * A block with an instruction that is not known here, or a reference that is not understood, is not moved: it is translated again.
  */
 #include "translations.h"
 
 #include <string.h>
 
-typedef enum { NO_REFERENCE, RELATIVE, ADDRESS, OPERAND, POINTER } ReferenceKind;
+typedef enum { NO_REFERENCE, RELATIVE, ADDRESS, OPERAND, POINTER } Operand;
 
 /* One instruction: its length, and the 32-bit displacement or 64-bit constant in it that may refer to something. */
 typedef struct {
     size_t length, at;
-    ReferenceKind kind;
+    Operand kind;
 } Instruction;
 
 typedef struct {
@@ -26,7 +25,7 @@ typedef struct {
 static uint8_t next_byte(Reader *reader) { return reader->position < reader->size ? reader->code[reader->position++] : 0; }
 
 /* ModRM, SIB and displacement; its middle field. */
-static int read_operand(Reader *reader, Instruction *instruction, ReferenceKind kind)
+static int read_operand(Reader *reader, Instruction *instruction, Operand kind)
 {
     uint8_t modrm = next_byte(reader), mode = modrm >> 6, base = modrm & 7;
     if (mode != 3 && base == 4) {
@@ -177,60 +176,103 @@ static bool read_instruction(const uint8_t *code, size_t position, size_t size, 
     return true;
 }
 
-/* What becomes of a reference to `target`; 0 when that is not known. */
-static uintptr_t new_target(const CodeMove *move, uintptr_t target)
+static bool note_reference(ReferenceList *list, size_t at, ReferenceKind kind, int anchor, int64_t offset)
 {
-    if (target - move->old_epilogue < EPILOGUE_SIZE) {
-        return target - move->old_epilogue + move->new_epilogue;
+    if (list->count == MAX_REFERENCES || at > UINT16_MAX || offset != (int32_t)offset) {
+        return false;
     }
-    for (int i = 0; i < move->pointer_count; i++) {
-        if (target == move->old_pointers[i]) {
-            return move->new_pointers[i];
-        }
-    }
-    return target - move->old_buffer < move->old_buffer_size ? 0 : target;
+    list->references[list->count++] = (Reference){(uint16_t)at, (uint8_t)kind, (uint8_t)anchor, (int32_t)offset};
+    return true;
 }
 
-static bool move_displacement(const CodeMove *move, uint8_t *code, const Instruction *instruction, size_t next, size_t *constants)
+/* The anchor that `address` belongs to, or -1. */
+static int anchor_of(const Anchors *anchors, uintptr_t address)
+{
+    for (int i = 0; i < anchors->count; i++) {
+        if (address - anchors->address[i] < anchors->size[i]) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+static bool note_displacement(const CodePlace *place, const Instruction *instruction, size_t next, size_t *constants, ReferenceList *list)
 {
     int32_t displacement;
-    memcpy(&displacement, code + instruction->at, sizeof displacement);
-    uintptr_t target = move->old_code + next + (uintptr_t)(intptr_t)displacement;
-    size_t inside = target - move->old_code;
-    if (inside < move->size) {
+    memcpy(&displacement, place->code + instruction->at, sizeof displacement);
+    uintptr_t target = place->address + next + (uintptr_t)(intptr_t)displacement;
+    size_t inside = target - place->address;
+    if (inside < place->size) {
         if (instruction->kind == OPERAND && inside < *constants) {
             *constants = inside; /* they are behind the instructions */
         }
         return true;
     }
-    if (target - (move->old_code - move->block_distance) <= TB_EXIT_REQUESTED) {
+    if (target - (place->address - place->block_distance) <= TB_EXIT_REQUESTED) {
         return true; /* the block's description, at the same distance, and in the low bits how the block was left */
     }
-    uintptr_t moved = new_target(move, target);
-    intptr_t distance = (intptr_t)(moved - (move->new_code + next));
-    displacement = (int32_t)distance;
-    memcpy(code + instruction->at, &displacement, sizeof displacement);
-    return moved != 0 && displacement == distance;
+    int anchor = anchor_of(&place->anchors, target);
+    ReferenceKind kind = instruction->kind == RELATIVE ? REFERENCE_BRANCH : REFERENCE_DISPLACEMENT;
+    if (anchor < 0) {
+        return false;
+    }
+    int64_t offset = (int64_t)(target - place->anchors.address[anchor]) - (int64_t)(next - instruction->at);
+    return note_reference(list, instruction->at, kind, anchor, offset);
 }
 
-bool avmm_move_code(const CodeMove *move, uint8_t *code)
+static bool note_pointer(const CodePlace *place, size_t at, ReferenceList *list)
 {
-    size_t constants = move->size;
+    uint64_t value;
+    memcpy(&value, place->code + at, sizeof value);
+    int anchor = anchor_of(&place->anchors, value);
+    return anchor < 0 || note_reference(list, at, REFERENCE_POINTER, anchor, (int64_t)(value - place->anchors.address[anchor]));
+}
+
+/* Among the constants behind the instructions are the addresses of functions that a branch does not reach. */
+static bool note_constants(const CodePlace *place, size_t constants, ReferenceList *list)
+{
+    for (size_t at = constants; at + sizeof(uint64_t) <= place->size; at += sizeof(uint64_t)) {
+        if (!note_pointer(place, at, list)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool avmm_find_references(const CodePlace *place, ReferenceList *list)
+{
+    size_t constants = place->size;
+    list->count = 0;
     for (size_t position = 0; position < constants;) {
         Instruction instruction;
-        if (!read_instruction(code, position, constants, &instruction)) {
+        if (!read_instruction(place->code, position, constants, &instruction)) {
             return false;
         }
         position += instruction.length;
-        if (instruction.kind == POINTER) {
-            uint64_t value;
-            memcpy(&value, code + instruction.at, sizeof value);
-            for (int i = 0; i < move->pointer_count; i++) {
-                if (value == move->old_pointers[i]) {
-                    memcpy(code + instruction.at, &move->new_pointers[i], sizeof value);
-                }
-            }
-        } else if (instruction.kind != NO_REFERENCE && !move_displacement(move, code, &instruction, position, &constants)) {
+        bool known = instruction.kind == NO_REFERENCE || instruction.kind == POINTER
+            ? instruction.kind == NO_REFERENCE || note_pointer(place, instruction.at, list)
+            : note_displacement(place, &instruction, position, &constants, list);
+        if (!known) {
+            return false;
+        }
+    }
+    return note_constants(place, constants, list);
+}
+
+bool avmm_set_references(uint8_t *code, const Reference *references, size_t count, const Anchors *anchors)
+{
+    for (size_t i = 0; i < count; i++) {
+        const Reference *reference = &references[i];
+        uint8_t *place = code + reference->at;
+        uintptr_t target = anchors->address[reference->anchor] + (uintptr_t)(intptr_t)reference->offset;
+        if (reference->kind == REFERENCE_POINTER) {
+            memcpy(place, &target, sizeof target);
+            continue;
+        }
+        intptr_t distance = (intptr_t)(target - (uintptr_t)place);
+        int32_t displacement = (int32_t)distance;
+        memcpy(place, &displacement, sizeof displacement);
+        if (displacement != distance) {
             return false;
         }
     }

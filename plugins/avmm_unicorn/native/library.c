@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 Library lib;
+Images images;
 
 static char message[512];
 
@@ -126,6 +127,35 @@ static const char *replace_functions(void *handle, const Relocations *relocation
     return NULL;
 }
 
+/* dl_iterate_phdr(): the end of the image that begins at `data`. */
+static int measure_image(struct dl_phdr_info *info, size_t size, void *data)
+{
+    Image *image = data;
+    (void)size;
+    if (info->dlpi_addr != image->address) {
+        return 0;
+    }
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        uintptr_t end = info->dlpi_phdr[i].p_vaddr + info->dlpi_phdr[i].p_memsz;
+        if (info->dlpi_phdr[i].p_type == PT_LOAD && end > image->size) {
+            image->size = end;
+        }
+    }
+    return 1;
+}
+
+/* The image that has `function`. */
+static Image image_of(const void *function)
+{
+    Dl_info info;
+    Image image = {0};
+    if (dladdr(function, &info) != 0) {
+        image.address = (uintptr_t)info.dli_fbase;
+        dl_iterate_phdr(measure_image, &image);
+    }
+    return image;
+}
+
 const char *avmm_load_library(const char *path)
 {
     const char *why = NULL;
@@ -138,6 +168,7 @@ const char *avmm_load_library(const char *path)
         return fail("no such function in the library", name);                                                            \
     }
     LIBRARY_SYMBOLS(RESOLVE_SYMBOL)
+    images = (Images){image_of((const void *)lib.uc_open), image_of((const void *)avmm_load_library)};
     Relocations relocations;
     if (!read_relocations(handle, &relocations)) {
         return fail("no relocations in the library", "cannot replace its functions");

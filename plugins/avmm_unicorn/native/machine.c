@@ -129,6 +129,7 @@ static PyObject *close_method(Machine *machine, PyObject *unused)
     while (machine->slot_count > 0) {
         unmap_everywhere(machine, machine->slot_count - 1);
     }
+    avmm_drop_cache(machine);
     Py_RETURN_NONE;
 }
 
@@ -137,6 +138,7 @@ static void dealloc(Machine *machine)
     while (machine->slot_count > 0) {
         release(machine, machine->slot_count - 1);
     }
+    avmm_drop_cache(machine);
     pthread_cond_destroy(&machine->changed);
     pthread_mutex_destroy(&machine->lock);
     Py_TYPE(machine)->tp_free((PyObject *)machine);
@@ -146,6 +148,8 @@ static PyMethodDef methods[] = {
     {"map", (PyCFunction)(void (*)(void))map, METH_VARARGS | METH_KEYWORDS, NULL},
     {"unmap", (PyCFunction)unmap, METH_O, NULL},
     {"trap_reads", (PyCFunction)trap_reads, METH_VARARGS, NULL},
+    {"use_translations", (PyCFunction)avmm_use_translations, METH_VARARGS, NULL},
+    {"keep_translations", (PyCFunction)avmm_keep_translations, METH_VARARGS, NULL},
     {"close", (PyCFunction)close_method, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -146,6 +146,7 @@ static PyObject *configure(PyObject *module, PyObject *arguments)
 static PyMethodDef functions[] = {
     {"load", load, METH_VARARGS, NULL},
     {"configure", configure, METH_VARARGS, NULL},
+    {"host_features", avmm_host_features, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

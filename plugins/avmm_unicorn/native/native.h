@@ -7,7 +7,7 @@
 #include <Python.h>
 
 #include "library.h"
-#include "translations.h"
+#include "translation_cache.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -27,6 +27,17 @@ typedef struct {
     bool read_only, reads_trapped;
 } Slot;
 
+/* Where the library and this extension are in memory, for the life of the process. */
+typedef struct {
+    uintptr_t address, size;
+} Image;
+
+typedef struct {
+    Image library, shim;
+} Images;
+
+extern Images images;
+
 struct Vcpu;
 
 /* What the vCPUs of one VM share. */
@@ -45,6 +56,7 @@ typedef struct {
     uint64_t news; /* number of the last broadcast; `lock` */
     _Atomic int waiting;
     struct Vcpu *_Atomic alone; /* for whom all others stay outside */
+    TranslationCache cache;     /* set before the first vCPU is made */
 } Machine;
 
 #define LEAVE_ATOMICS 1 /* and barriers */
@@ -296,6 +308,16 @@ void avmm_forget_changed_code(Vcpu *vcpu);
 
 /* reuse.c */
 bool avmm_take_over(Vcpu *vcpu, void *tb);
+bool avmm_find_anchors(const Vcpu *vcpu, const uint32_t *words, size_t count, Anchors *anchors, uint32_t *digests);
+bool avmm_describe(const Vcpu *, const Translation *, const Anchors *, uint8_t *code, ReferenceList *list, BlockCode *block);
+size_t avmm_restore_size(const BlockCode *from);
+
+/* translation_cache.c */
+bool avmm_find_cached(const TranslationCache *, const void *tb, const NewBlock *, BlockCode *block, const uint32_t **digests);
+PyObject *avmm_use_translations(Machine *machine, PyObject *arguments);
+PyObject *avmm_keep_translations(Machine *machine, PyObject *arguments);
+PyObject *avmm_host_features(PyObject *module, PyObject *unused);
+void avmm_drop_cache(Machine *machine);
 
 /* broadcast.c */
 void avmm_tlb_flush_modes_is(void *cpu, uint16_t modes);

@@ -41,17 +41,55 @@ typedef struct {
     uintptr_t jump_places[2];
 } NewBlock;
 
-#define MAX_POINTERS 8
+/* What a block's code may refer to: the library's way out of a block, functions, and the definitions of its system registers. */
+#define SYSTEM_REGISTER(word) (((word) & 0xffc00000) == 0xd5000000 && ((word) >> 19 & 3) != 0)
+#define MAX_REGISTERS 8
+enum { ANCHOR_EPILOGUE, ANCHOR_LIBRARY, ANCHOR_SHIM, ANCHOR_REGISTERS, MAX_ANCHORS = ANCHOR_REGISTERS + MAX_REGISTERS };
 
-/* Code on its way from one vCPU's buffer to another's; the description of a block is `block_distance` in front of its code. */
 typedef struct {
-    uintptr_t old_code, new_code, size, block_distance, old_epilogue, new_epilogue, old_buffer, old_buffer_size;
-    int pointer_count;
-    uintptr_t old_pointers[MAX_POINTERS], new_pointers[MAX_POINTERS];
-} CodeMove;
+    int count;
+    uintptr_t address[MAX_ANCHORS], size[MAX_ANCHORS];
+} Anchors;
 
-/* hostcode.c: `code` was copied as `move` says: make it work where it is now. False if that cannot be. */
-bool avmm_move_code(const CodeMove *move, uint8_t *code);
+/* Of a branch, of another instruction, or a whole address. The first two are 32 bits, relative to where they stand. */
+typedef enum { REFERENCE_BRANCH, REFERENCE_DISPLACEMENT, REFERENCE_POINTER } ReferenceKind;
+
+typedef struct {
+    uint16_t at; /* in the code */
+    uint8_t kind, anchor;
+    int32_t offset; /* from the anchor */
+} Reference;
+
+#define MAX_REFERENCES 1024
+
+typedef struct {
+    size_t count;
+    Reference references[MAX_REFERENCES];
+} ReferenceList;
+
+/* Code that is at `code`, and was made for `address`, `block_distance` behind the description of its block. */
+typedef struct {
+    const uint8_t *code;
+    uintptr_t address;
+    size_t size, block_distance;
+    Anchors anchors;
+} CodePlace;
+
+/* A block's code wherever it is, and all there is to know to use it at another place. */
+typedef struct {
+    const uint8_t *code, *restore; /* what there is to restore at each instruction, as the library packs it */
+    const uint32_t *words;         /* the instructions */
+    const Reference *references;
+    size_t code_size, reference_count, block_distance;
+    uint16_t size, icount, jump_ends[2];
+    uintptr_t jump_places[2];
+} BlockCode;
+
+/* hostcode.c: all references that lead out of the code, and false where one of them is not understood. */
+bool avmm_find_references(const CodePlace *place, ReferenceList *list);
+
+/* Make them lead to `anchors`; false, with the code in disorder, if one cannot reach that far. */
+bool avmm_set_references(uint8_t *code, const Reference *references, size_t count, const Anchors *anchors);
 
 static inline uint32_t *avmm_chain_of(const Translations *translations, uint64_t ram_address)
 {

@@ -12,7 +12,7 @@ from pathlib import Path
 from avmm.cli.fetch import TerminalProgress
 from avmm.fetch.archive import configured_mirror
 from avmm.fetch.guest import fetch
-from avmm.fetch.places import default_cache
+from avmm.user_cache import user_cache
 from tests.linux.programs import build, initrd_with
 
 SCRIPTS = Path(__file__).parent / "scripts"
@@ -31,7 +31,7 @@ class Guest:
 @contextmanager
 def debian() -> Iterator[Guest]:
     """Debian stable's kernel by way of the cache, and an initramfs that lasts as long as the context."""
-    cache = Path(os.environ.get("AVMM_TEST_CACHE", default_cache()))
+    cache = Path(os.environ.get("AVMM_TEST_CACHE", user_cache()))
     found = fetch(cache, "bookworm", configured_mirror(), TerminalProgress())
     with tempfile.TemporaryDirectory() as directory:
         folder = Path(directory)

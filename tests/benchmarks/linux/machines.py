@@ -23,11 +23,11 @@ def compile_sources() -> None:
         compileall.compile_dir(root / folder, quiet=2)
 
 
-def on_avmm(guest: Guest, vcpus: int, append: str, *options: str) -> list[str]:
-    """The command that runs it on avmm."""
+def on_avmm(guest: Guest, vcpus: int, append: str, *options: str, translations: str = "none") -> list[str]:
+    """The command that runs it on avmm, with nothing kept from other runs but `translations`, a folder."""
     files = ["--kernel", str(guest.kernel), "--initrd", str(guest.initrd), "--memory", "512M"]
     run = [sys.executable, "-m", "avmm.cli", "run", *files, "--smp", str(vcpus)]
-    return [*run, "--append", f"{COMMON} {append}", *options]
+    return [*run, "--translation-cache", translations, "--append", f"{COMMON} {append}", *options]
 
 
 def on_qemu(guest: Guest, vcpus: int, append: str, *options: str, threads: Threads = "multi") -> list[str]:

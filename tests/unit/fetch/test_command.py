@@ -10,7 +10,7 @@ import pytest
 
 from avmm.cli import fetch as command
 from avmm.cli.main import main
-from avmm.fetch.places import default_cache
+from avmm.user_cache import user_cache
 from tests.unit.fetch.mirror import Mirror
 
 
@@ -61,4 +61,4 @@ def test_without_its_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
 def test_the_cache_is_where_caches_are(monkeypatch: pytest.MonkeyPatch, xdg: str, cache: str) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", xdg)
     monkeypatch.setenv("HOME", "/home/me")
-    assert str(default_cache()) == cache
+    assert str(user_cache()) == cache

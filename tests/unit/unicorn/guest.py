@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -90,6 +91,7 @@ class Guest:
         options: dict[str, object] | None = None,
         make_traps: Callable[[], plugin.Traps] = Traps,
         parallel: bool = False,
+        translation_cache: Path | None = None,
     ) -> None:
         chosen = VirtualClock()
         engine_options = EngineOptions(
@@ -98,6 +100,7 @@ class Guest:
             chosen if clock is None else clock,  # type: ignore[arg-type]
             {"translation_buffer_mb": 8} if options is None else options,
             parallel,
+            translation_cache,
         )
         self.engine = create_engine(engine_options)
         self.slot = MemorySlot(RAM, RAM_SIZE)
