@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+PAGES = (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")), ROOT / "examples/guests/README.md")
 FENCE = re.compile(r"^```python *(?P<tag>[^\n]*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 NOT_RUN = "no-run"
 """Behind ```python: an example that is compiled and not run, because it needs what a test has not got."""
@@ -76,4 +76,19 @@ def test_links_lead_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
             if "://" not in target and not (page.parent / target).exists():
                 broken.append(f"{page.relative_to(ROOT)}: {target}")
+    assert not broken
+
+
+def headings(page: Path) -> set[str]:
+    """The anchors of a page: its headings in lower case, with hyphens for spaces and nothing else that is no letter or digit."""
+    texts = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-") for text in texts}
+
+
+def test_links_lead_to_headings() -> None:
+    broken = []
+    for page in PAGES:
+        for target, heading in re.findall(r"\]\(([^)#\s]*\.md|)#([^)\s]+)\)", page.read_text()):
+            if heading not in headings(page.parent / target if target else page):
+                broken.append(f"{page.relative_to(ROOT)}: {target}#{heading}")
     assert not broken
