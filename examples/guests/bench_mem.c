@@ -2,38 +2,16 @@
 //
 // bench_mem: how fast loads, stores and branches are.
 //
-// A walk through 256 KiB with a stride of 17 words: load, change, store, then a branch on what was loaded.
-// Both ways of the branch are two instructions long, so a round is always ten. Boot argument: rounds=N.
+// The walk of walk.h. Boot argument: rounds=N.
 #include "bench.h"
 #include "guest.h"
+#include "walk.h"
 
-enum : uint64_t { ROUNDS = 400000000, INSTRUCTIONS = 10, WORDS = 32768 };
-
-static uint64_t words[WORDS];
-
-static void loop(uint64_t rounds) {
-    uint64_t index = 0, value, sum = 0;
-    __asm__ volatile(
-        "1: ldr  %[value], [%[words], %[index], lsl #3]\n"
-        "   add  %[value], %[value], %[index]\n"
-        "   str  %[value], [%[words], %[index], lsl #3]\n"
-        "   add  %[index], %[index], #17\n"
-        "   and  %[index], %[index], #0x7fff\n"
-        "   tbz  %[value], #3, 2f\n"
-        "   eor  %[sum], %[sum], %[value]\n"
-        "   b    3f\n"
-        "2: add  %[sum], %[sum], %[value]\n"
-        "   nop\n"
-        "3: subs %[rounds], %[rounds], #1\n"
-        "   b.ne 1b\n"
-        : [index] "+r"(index), [value] "=&r"(value), [sum] "+r"(sum), [rounds] "+r"(rounds)
-        : [words] "r"(words)
-        : "cc", "memory");
-}
+enum : uint64_t { ROUNDS = 400000000 };
 
 void main(void) {
     uint64_t rounds = bootarg_number("rounds", ROUNDS);
     uint64_t start = counter();
-    loop(rounds);
-    bench_report("bench_mem", rounds * INSTRUCTIONS, "instructions", counter() - start);
+    walk(rounds);
+    bench_report("bench_mem", rounds * WALK_INSTRUCTIONS, "instructions", counter() - start);
 }
