@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from avmm.plugin import GuestMemory, MemorySlot
 from avmm_virtio import VirtioModel
 from avmm_virtio.registers import F_VERSION_1, Register, Status
+from tests.unit.virtio.background import in_background, settle
 from tests.unit.virtio.modern import READY, ModernBench
 from tests.unit.virtio.ring import BUFFERS, RAM, USED, WRITE, Driver
 
@@ -82,17 +82,6 @@ class ManyBench(ModernBench):
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """With the device's own coroutine."""
-        task = asyncio.create_task(self.device.run())
-        await settle()
-        try:
+        async with in_background(self.device.run()):
+            await settle()
             yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-
-
-async def settle() -> None:
-    """Let the event loop do all that can be done at once."""
-    for _ in range(20):
-        await asyncio.sleep(0)

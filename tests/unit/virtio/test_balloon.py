@@ -17,9 +17,10 @@ from avmm.testing.contract import DeviceContract
 from avmm_virtio import VirtioBalloon, create_balloon
 from avmm_virtio.balloon import DEFLATE, F_DEFLATE_ON_OOM, F_PAGE_REPORTING, F_STATS_VQ, INFLATE, PAGE, STATISTICS
 from avmm_virtio.registers import CONFIG, F_EVENT_IDX, F_VERSION_1, Register
+from tests.unit.virtio.background import settle
 from tests.unit.virtio.fuzz import Step, drive, start_again, step, steps
 from tests.unit.virtio.host import device_options
-from tests.unit.virtio.many import AREA, ManyBench, settle
+from tests.unit.virtio.many import AREA, ManyBench
 from tests.unit.virtio.modern import ModernBench
 from tests.unit.virtio.ring import RAM, USED, WRITE
 

@@ -17,6 +17,7 @@ from avmm_virtio.chardev.stream import StreamChardev
 from avmm_virtio.chardev.vm_console import BACKLOG, ConsoleChardev
 from avmm_virtio.one_peer import StreamClient, StreamServer
 from avmm_virtio.sockets import UnixAddress, listen
+from tests.unit.virtio.background import in_background
 
 MEGABYTE = bytes(range(256)) * 4096
 
@@ -61,14 +62,9 @@ class Recorder:
 async def running(chardev: Chardev, room: int = 1 << 30) -> AsyncIterator[Recorder]:
     recorder = Recorder(room)
     chardev.connect(recorder)
-    task = asyncio.create_task(chardev.run())
-    await asyncio.sleep(0)
-    try:
+    async with in_background(chardev.run()):
+        await asyncio.sleep(0)
         yield recorder
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 class TestServer:

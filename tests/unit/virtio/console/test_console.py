@@ -18,8 +18,9 @@ from avmm_virtio.console.control import Event, message, resize
 from avmm_virtio.console.device import F_EMERG_WRITE, F_MULTIPORT, F_SIZE
 from avmm_virtio.console.port import BATCH, CHUNK
 from avmm_virtio.registers import CONFIG, F_VERSION_1, Register
+from tests.unit.virtio.background import settle
 from tests.unit.virtio.fuzz import Step, drive, start_again, step, steps
-from tests.unit.virtio.many import ManyBench, settle
+from tests.unit.virtio.many import ManyBench
 from tests.unit.virtio.modern import ModernBench
 from tests.unit.virtio.ring import NEXT, RAM
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from avmm_virtio.nbd.blockdev import NbdBlockdev
 from avmm_virtio.nbd.uri import parse_uri
 from avmm_virtio.registers import F_VERSION_1
+from tests.unit.virtio.background import in_background
 from tests.unit.virtio.block.disk import BlkBench
 
 PATIENCE_S = 60
@@ -35,14 +36,11 @@ class NbdBench(BlkBench):
 @asynccontextmanager
 async def running(disk: NbdBlockdev, features: int = F_VERSION_1, *, writeback: bool = True) -> AsyncIterator[NbdBench]:
     bench = NbdBench(disk, features, writeback=writeback)
-    task = asyncio.create_task(bench.device.run())
-    try:
-        yield bench
-    finally:
-        assert not task.done(), task
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+    async with in_background(bench.device.run()) as task:
+        try:
+            yield bench
+        finally:
+            assert not task.done(), task
 
 
 async def opened(

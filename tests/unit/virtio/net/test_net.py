@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import pytest
 from hypothesis import given, settings
@@ -29,6 +29,7 @@ from avmm_virtio.net import (
 )
 from avmm_virtio.netdev import MAX_FRAME
 from avmm_virtio.registers import F_VERSION_1, Register
+from tests.unit.virtio.background import in_background, settle
 from tests.unit.virtio.modern import ModernBench
 from tests.unit.virtio.ring import BUFFERS, NEXT, RAM, RAM_SIZE, WRITE
 
@@ -120,19 +121,9 @@ class NetBench(ModernBench):
 
 @asynccontextmanager
 async def running(bench: NetBench) -> AsyncIterator[None]:
-    task = asyncio.create_task(bench.device.run())
-    await settle()
-    try:
+    async with in_background(bench.device.run()):
+        await settle()
         yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-
-async def settle() -> None:
-    for _ in range(20):
-        await asyncio.sleep(0)
 
 
 def header(buffers: int) -> bytes:

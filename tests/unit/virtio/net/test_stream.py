@@ -18,6 +18,7 @@ from avmm_virtio.netdev import Netdev
 from avmm_virtio.one_peer import StreamClient, StreamServer
 from avmm_virtio.sockets import Address, TcpAddress, UnixAddress, listen, parse_address
 from avmm_virtio.stream import StreamNetdev
+from tests.unit.virtio.background import in_background
 from tests.unit.virtio.net.receiver import Recorder
 
 FRAME = bytes(range(60))
@@ -28,13 +29,8 @@ async def running(netdev: Netdev) -> AsyncIterator[Recorder]:
     """`netdev`, connected to a recorder, while it runs."""
     recorder = Recorder()
     netdev.connect(recorder)
-    task = asyncio.create_task(netdev.run())
-    try:
+    async with in_background(netdev.run()):
         yield recorder
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from avmm_virtio.tap import TapNetdev, open_tap
+from tests.unit.virtio.background import settle
 from tests.unit.virtio.net.receiver import Recorder
 from tests.unit.virtio.net.test_stream import running
 
@@ -26,12 +27,6 @@ def pair() -> Iterator[tuple[TapNetdev, socket.socket]]:
     theirs.settimeout(0)
     with theirs:
         yield TapNetdev("net0", open(ours.detach(), "r+b", buffering=0)), theirs  # noqa: SIM115 - the backend closes it
-
-
-async def settle() -> None:
-    """Let the loop do all it has to do."""
-    for _ in range(20):
-        await asyncio.sleep(0)
 
 
 async def test_frames_go_both_ways(pair: tuple[TapNetdev, socket.socket]) -> None:
