@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from avmm.plugin import Device, DeviceLock, Hypercall, Traps, Width
 from avmm_arm64.gic.access import read_words, write_words
@@ -27,7 +28,9 @@ class GicV2:
         self.accessor = Accessor()
         self._banks = [IrqBank(0, PRIVATE_COUNT, always_edge=SGI_MASK) for _ in range(vcpus)]
         self.distributor = DistributorV2(self._banks, self.accessor)
-        self.interfaces = [CpuInterfaceV2(bank, self.distributor, _bind(signal, index)) for index, bank in enumerate(self._banks)]
+        self.interfaces = [
+            CpuInterfaceV2(bank, self.distributor, partial(signal, index)) for index, bank in enumerate(self._banks)
+        ]
         self.distributor.attach(self.interfaces)
         self.region = CpuInterfaceRegion(self.interfaces, self.accessor)
 
@@ -97,7 +100,3 @@ class BankedTraps:
     def count_tlb_flushes(self, made: int, handled: int, ipis: int) -> None:
         """See `Traps`."""
         self._traps.count_tlb_flushes(made, handled, ipis)
-
-
-def _bind(signal: Callable[[int, bool, bool], None], index: int) -> Callable[[bool, bool], None]:
-    return lambda irq, fiq: signal(index, irq, fiq)

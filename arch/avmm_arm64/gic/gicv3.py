@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from avmm_arm64.gic.cpu_interface import CpuInterface
 from avmm_arm64.gic.distributor import Distributor
@@ -28,7 +29,7 @@ class Gic:
         ]
         self.interfaces: list[CpuInterface] = []
         for index, redistributor in enumerate(self.redistributors):
-            redistributor.interface = CpuInterface(redistributor.bank, self.distributor, _bind(signal, index))
+            redistributor.interface = CpuInterface(redistributor.bank, self.distributor, partial(signal, index))
             self.interfaces.append(redistributor.interface)
         self.distributor.attach(self.interfaces)
         self.region = RedistributorRegion(self.redistributors)
@@ -76,10 +77,6 @@ class Gic:
             if target is not None:
                 _make_pending(self.redistributors[target], bit, group1=group1)
             targets ^= lowest
-
-
-def _bind(signal: Callable[[int, bool, bool], None], index: int) -> Callable[[bool, bool], None]:
-    return lambda irq, fiq: signal(index, irq, fiq)
 
 
 def _make_pending(redistributor: Redistributor, bit: int, *, group1: bool) -> None:
