@@ -5,26 +5,23 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from socket import socket
 from typing import Final
 
 from avmm.plugin import get_logger
 from avmm_virtio.block.blockdev import SECTOR, Blockdev, BlockRequest, Operation
-from avmm_virtio.nbd.connection import NbdConnection, Order
-from avmm_virtio.nbd.handshake import Export, connect
-from avmm_virtio.nbd.pieces import cut, paste, pieces
-from avmm_virtio.nbd.protocol import Command, CommandFlag, NbdError, Transmission
+from avmm_virtio.nbd.connection import NbdConnection
+from avmm_virtio.nbd.handshake import connect
+from avmm_virtio.nbd.order import Order, orders_of
+from avmm_virtio.nbd.pieces import cut, paste
+from avmm_virtio.nbd.protocol import Command, NbdError, Transmission
 from avmm_virtio.nbd.uri import NbdUri
 from avmm_virtio.virtqueue import Virtqueue
 from avmm_virtio.wakeup import Wakeup
 
 MAX_CONNECTIONS: Final = 16
-_PIECE = 1 << 20
-"""The most that one command reads or writes, in bytes."""
-_TRIM_PIECE = 1 << 30
-"""The most that one command discards or zeroes, in bytes."""
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -80,7 +77,7 @@ class NbdBlockdev(Blockdev):
         self.losses = 0
         """Times the server was lost."""
         try:
-            _check(uri, self._export, read_only=read_only)
+            self._export.check(uri, read_only=read_only)
         except NbdError:
             first.close()
             raise
@@ -186,7 +183,7 @@ class NbdBlockdev(Blockdev):
                 orders = [Order(Command.FLUSH, done=lambda order: self._answered(request, order))]
             elif self._waiting:
                 request = self._waiting.popleft()
-                orders = list(self._orders(request))
+                orders = self._orders(request)
             else:
                 return None
             self._left[request] = len(orders)
@@ -201,36 +198,18 @@ class NbdBlockdev(Blockdev):
                 return
         await min(self._connections, key=lambda connection: connection.waiting).send(order)
 
-    def _orders(self, request: BlockRequest) -> Iterator[Order]:
-        """The commands that a request comes to."""
-        fua = CommandFlag.FUA if request.durable and self._export.flags & Transmission.SEND_FUA else 0
-
-        def order(command: Command, flags: int, offset: int, size: int) -> Order:
-            return Order(
-                command,
-                flags,
-                offset,
-                size,
-                store=lambda at, data: self._store(request, offset - request.offset + at, data),
+    def _orders(self, request: BlockRequest) -> list[Order]:
+        if request.operation is Operation.FLUSH:
+            request.offset = self._written  # what is completed by now it covers
+        return list(
+            orders_of(
+                request,
+                self._export,
+                may_unmap=self._may_unmap,
+                store=lambda at, data: self._store(request, at, data),
                 done=lambda order: self._answered(request, order),
             )
-
-        match request.operation:
-            case Operation.READ | Operation.WRITE:
-                command = Command.READ if request.operation is Operation.READ else Command.WRITE
-                flags = 0 if command is Command.READ else fua
-                piece = min(_PIECE, self._export.maximum_payload)
-                for at, size in pieces(request.offset, request.size, piece):
-                    yield order(command, flags, at, size)
-            case Operation.FLUSH:
-                request.offset = self._written  # what is completed by now it covers
-                yield order(Command.FLUSH, 0, 0, 0)
-            case Operation.DISCARD | Operation.WRITE_ZEROES:
-                trim = request.operation is Operation.DISCARD
-                for start, length, unmap in request.ranges:
-                    keep = 0 if trim or (unmap and self._may_unmap) else CommandFlag.NO_HOLE
-                    for at, size in pieces(start, length, _TRIM_PIECE):
-                        yield order(Command.TRIM if trim else Command.WRITE_ZEROES, fua | keep, at, size)
+        )
 
     def _store(self, request: BlockRequest, at: int, data: bytes) -> None:
         with self._receiver.lock:
@@ -299,33 +278,15 @@ class NbdBlockdev(Blockdev):
         """A thread of its own: nobody else looks at the export while the server is away."""
         connection, export = connect(self._uri)
         try:
-            self._same(export)
+            export.check_same(self._export, self._uri, read_only=self.read_only, block_size=self.block_size)
         except NbdError:
             connection.close()
             raise
         self._export = export
         return connection
 
-    def _same(self, export: Export) -> None:
-        """NbdError unless the driver can go on with `export` as it knows it."""
-        _check(self._uri, export, read_only=self.read_only)
-        lost = self._export.flags & ~export.flags & ~(Transmission.CAN_MULTI_CONN | Transmission.READ_ONLY)
-        if lost or export.minimum_block > self.block_size:
-            raise NbdError(f"{self._uri}: is another disk now: it can do less")
-
     def refresh(self) -> None:
         capacity = self._export.size // SECTOR * SECTOR
         if capacity != self.capacity:
             self.capacity = capacity
             self._receiver.capacity_changed()
-
-
-def _check(uri: NbdUri, export: Export, *, read_only: bool) -> None:
-    """NbdError unless `export` can be a disk."""
-    if export.size < SECTOR or export.size >= 1 << 63:
-        raise NbdError(f"{uri}: has {export.size} bytes; a disk has {SECTOR} or more")
-    if export.flags & Transmission.READ_ONLY and not read_only:
-        raise NbdError(f"{uri}: the server lets nobody write it; readonly is what it can be")
-    minimum = export.minimum_block
-    if minimum & minimum - 1 or not 0 < minimum <= 4096 or export.maximum_payload < 4096:
-        raise NbdError(f"{uri}: its blocks of {minimum} to {export.maximum_payload} bytes are not those of a disk")

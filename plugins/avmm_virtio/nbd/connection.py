@@ -6,10 +6,9 @@ import asyncio
 import errno
 import socket
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass, field
 
-from avmm_virtio.nbd.handshake import Export
+from avmm_virtio.nbd.export import Export
+from avmm_virtio.nbd.order import Order
 from avmm_virtio.nbd.protocol import (
     ERRNO,
     REPLY_DONE,
@@ -27,25 +26,6 @@ from avmm_virtio.nbd.protocol import (
 _MAGIC = struct.Struct(">I")
 _MAX_CHUNK = 64 << 10
 """Bytes in a chunk that is no data: an error with its text."""
-
-
-@dataclass(slots=True, eq=False)
-class Order:
-    """One command to the server. What it reads goes to `store`, which is told where from its own beginning on."""
-
-    command: Command
-    flags: int = 0
-    """Of CommandFlag."""
-    offset: int = 0
-    size: int = 0
-    data: bytes = b""
-    """WRITE: what is written."""
-    store: Callable[[int, bytes], None] = lambda at, data: None
-    done: Callable[[Order], None] = lambda order: None
-    error: int = 0
-    """0, or an errno."""
-    came: int = field(default=0)
-    """READ: how many bytes have come."""
 
 
 class NbdConnection:

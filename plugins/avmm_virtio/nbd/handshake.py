@@ -5,9 +5,9 @@ from __future__ import annotations
 import socket
 import struct
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Final
 
+from avmm_virtio.nbd.export import Export
 from avmm_virtio.nbd.protocol import (
     ERROR_BIT,
     EXPORT,
@@ -33,20 +33,6 @@ from avmm_virtio.sockets import TcpAddress, UnixAddress
 
 TIMEOUT_S: Final = 10.0
 _MAX_ANSWERS: Final = 64
-
-
-@dataclass(slots=True)
-class Export:
-    """What the server said of an export."""
-
-    size: int = -1
-    """Bytes; -1 before it was said."""
-    flags: int = 0
-    """Of Transmission."""
-    structured: bool = False
-    """Reads are answered in chunks."""
-    minimum_block: int = 1
-    maximum_payload: int = 32 << 20
 
 
 def connect(uri: NbdUri, timeout_s: float = TIMEOUT_S) -> tuple[socket.socket, Export]:

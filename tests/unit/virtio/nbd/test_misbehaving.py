@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avmm_virtio.block.request import RequestType
-from avmm_virtio.nbd.connection import NbdConnection, Order
-from avmm_virtio.nbd.handshake import Export, connect
+from avmm_virtio.nbd.connection import NbdConnection
+from avmm_virtio.nbd.export import Export
+from avmm_virtio.nbd.handshake import connect
+from avmm_virtio.nbd.order import Order
 from avmm_virtio.nbd.protocol import (
     GREETING,
     NBD_MAGIC,
