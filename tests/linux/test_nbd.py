@@ -44,7 +44,8 @@ async def test_a_server_that_goes_costs_requests_and_not_the_machine(linux: Linu
             await guest.output(read)
             served.process.kill()
             await guest.output(f"while {read}; do :; done")
-            assert await guest.output("echo alive") == "alive\n"
+            # The guest may be faster than the host, which imports what tells of the loss: that is on the same terminal.
+            assert "alive" in (await guest.output("echo alive")).splitlines()
             guest.type("poweroff -f")
             assert await guest.ended() == 0
         assert guest.text.count("disk's server lost") == 1
