@@ -247,6 +247,12 @@ static inline void drop_gil(Vcpu *vcpu)
     avmm_come_in(vcpu);
 }
 
+/* instance.c */
+PyObject *avmm_library_error(const char *what, int error);
+int avmm_open_instance(Vcpu *vcpu);
+void avmm_reset_instance(Vcpu *vcpu);
+void avmm_close_instance(Vcpu *vcpu);
+
 /* entry.c */
 PyObject *avmm_enter(Vcpu *vcpu, uint64_t budget);
 
