@@ -15,6 +15,7 @@ WATCHED, WATCHES = UNICORN + "watchpoints.c", UNITS + "test_watchpoints.py"
 ATOMIC = UNITS + "test_atomics.py"
 KEPT = "tests/unit/unicorn/test_translation_cache.py"
 TRANSLATION_CACHE = UNICORN + "translation_cache.c"
+KEEPING = UNICORN + "kept_translations.c"
 TRANSLATION_FILE = "plugins/avmm_unicorn/translation_cache.py"
 
 
@@ -74,14 +75,14 @@ MUTANTS = [
     Mutant(
         "a translation of other instructions is kept",
         TRANSLATION_CACHE,
-        "memcmp(words_of(block), words, block->icount * sizeof *words) == 0",
+        "memcmp(avmm_words(block), words, block->icount * sizeof *words) == 0",
         "words != NULL",
         (KEPT,),
     ),
     Mutant(
         "a damaged translation is used",
         TRANSLATION_CACHE,
-        "            && block->checksum == checksum_of(block, block_length(block))) {\n            return block;",
+        "            && block->checksum == avmm_checksum(block, avmm_block_length(block))) {\n            return block;",
         "            ) {\n            return block;",
         (KEPT,),
     ),
@@ -102,7 +103,7 @@ MUTANTS = [
     Mutant("a file that was cut off is used", TRANSLATION_CACHE, "header->size != size", "false", (KEPT,)),
     Mutant(
         "where things were is kept with a translation",
-        TRANSLATION_CACHE,
+        KEEPING,
         "memset(new->code + reference->at, 0,",
         "memset(new->code + reference->at, 0, 0 *",
         (KEPT,),
@@ -114,10 +115,10 @@ MUTANTS = [
         "    return true;\n",
         (KEPT,),
     ),
-    Mutant("pointers that may be the guest's numbers are kept", TRANSLATION_CACHE, " || !lasting(&new->list)", "", (KEPT,)),
+    Mutant("pointers that may be the guest's numbers are kept", KEEPING, " || !lasting(&new->list)", "", (KEPT,)),
     Mutant(
         "what was kept before is forgotten",
-        TRANSLATION_CACHE,
+        KEEPING,
         "    add_others(new, &machine->cache);\n",
         "",
         (KEPT,),

@@ -321,9 +321,11 @@ size_t avmm_restore_size(const BlockCode *from);
 /* translation_cache.c */
 bool avmm_find_cached(const TranslationCache *, const void *tb, const NewBlock *, BlockCode *block, const uint32_t **digests);
 PyObject *avmm_use_translations(Machine *machine, PyObject *arguments);
-PyObject *avmm_keep_translations(Machine *machine, PyObject *arguments);
 PyObject *avmm_host_features(PyObject *module, PyObject *unused);
 void avmm_drop_cache(Machine *machine);
+
+/* kept_translations.c */
+PyObject *avmm_keep_translations(Machine *machine, PyObject *arguments);
 
 /* broadcast.c */
 void avmm_tlb_flush_modes_is(void *cpu, uint16_t modes);

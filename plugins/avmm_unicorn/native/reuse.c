@@ -6,8 +6,6 @@
  */
 #include "native.h"
 
-#define DIGEST_STEP 0x9e3779b97f4a7c15u
-
 /* What the translation of a system instruction depends on, in the definition of its register. */
 static uint32_t digest_register(const RegInfo *info)
 {
