@@ -56,8 +56,8 @@ def test_a_guest_rings_the_doorbell(avmm: Avmm) -> None:
 @pytest.mark.parametrize(
     ("table", "line"),
     [
-        (BELL + "rings = 'many'\n", "avmm: toy.toml:9: devices.bell.rings: 'many' is not a whole number"),
-        (BELL + "colour = 'red'\n", "avmm: toy.toml:9: devices.bell.colour: a doorbell has no such setting"),
+        (BELL + "rings = 'many'\n", "avmm: toy.toml:9: devices.bell.rings: 'many' is not a whole number from 0 to 4294967295"),
+        (BELL + "colour = 'red'\n", "avmm: toy.toml:9: devices.bell.colour: no such setting of a doorbell; there is rings"),
         ("[devices.bell]\nkind = 'doorbell'\n", "avmm: toy.toml:5: devices.bell: a doorbell nobody hears: give it an irq"),
         (
             "[devices.bell]\nkind = 'cracked'\n",

@@ -1,6 +1,6 @@
 """A doorbell: a device by somebody who knows nothing of avmm but `avmm.plugin`."""
 
-from avmm.plugin import ConfigError, Device, DeviceOptions, IrqLine, Width
+from avmm.plugin import ConfigError, Device, DeviceOptions, DeviceTable, IrqLine, Width
 
 
 class Doorbell(Device):
@@ -21,13 +21,8 @@ class Doorbell(Device):
 
 def create_device(options: DeviceOptions) -> Doorbell:
     """A doorbell; its one option `rings` says how often it has been rung before."""
-    key = f"devices.{options.name}"
+    table = DeviceTable(options, "doorbell", ("rings",))
+    rings = table.integer("rings", 0, (1 << 32) - 1)
     if options.irq is None:
-        raise ConfigError("a doorbell nobody hears: give it an irq", key=key)
-    for name in options.options:
-        if name != "rings":
-            raise ConfigError("a doorbell has no such setting", key=f"{key}.{name}")
-    rings = options.options.get("rings", 0)
-    if not isinstance(rings, int):
-        raise ConfigError(f"{rings!r} is not a whole number", key=f"{key}.rings")
-    return Doorbell(options.irq, rings)
+        raise ConfigError("a doorbell nobody hears: give it an irq", key=f"devices.{table.name}")
+    return Doorbell(options.irq, rings or 0)
