@@ -100,7 +100,7 @@ MUTANTS = [
         "avmm/packed.py",
         'head.startswith(b"MZ") and head',
         'head.startswith(b"MZ") or head',
-        ("tests/unit/test_loader_kernel.py",),
+        ("tests/unit/loader/test_kernel.py",),
     ),
     Mutant(
         "half a kernel is a kernel",

@@ -6,7 +6,7 @@ from tests.mutants.mutant import Mutant
 from tests.mutants.places import ARM, ARM64
 
 LOADER, BOOT = "avmm/loader/", ARM64 + "boot.py"
-ELF, IMAGE = "tests/unit/test_loader_elf.py", "tests/unit/test_loader_kernel.py"
+ELF, IMAGE = "tests/unit/loader/test_elf.py", "tests/unit/loader/test_kernel.py"
 FETCH, FETCHED = "avmm/fetch/", "tests/unit/fetch/"
 
 MUTANTS = [

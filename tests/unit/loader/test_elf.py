@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +13,8 @@ from hypothesis import strategies as st
 
 from avmm.errors import LoadError
 from avmm.loader import LoadedKernel, load_kernel
-from avmm.memory import GuestMemory, MemorySlot
-
-RAM, SIZE = 0x4000_0000, 1 << 20
-AARCH64 = 183
+from avmm.memory import GuestMemory
+from tests.unit.loader.ram import AARCH64, RAM, SIZE
 
 
 @dataclass
@@ -45,16 +42,7 @@ def elf(*segments: Segment, entry: int = RAM, machine: int = AARCH64, kind: int 
 
 
 @pytest.fixture
-def memory() -> Iterator[GuestMemory]:
-    memory = GuestMemory()
-    memory.add(MemorySlot(RAM, SIZE))
-    yield memory
-    memory.close()
-
-
-@pytest.fixture
-def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
+def file() -> Path:
     return Path("guest.elf")
 
 
@@ -107,7 +95,7 @@ def test_the_test_files_are_elf_to_others_too(file: Path) -> None:
         assert (segment["p_paddr"], segment["p_filesz"], segment["p_memsz"], segment.data()) == (RAM, 4, 8, b"text")
 
 
-RAM_RANGE = "guest memory (0x40000000-0x400fffff)"
+RAM_RANGE = f"guest memory ({RAM:#x}-{RAM + SIZE - 1:#x})"
 
 
 @pytest.mark.parametrize(
@@ -126,7 +114,7 @@ RAM_RANGE = "guest memory (0x40000000-0x400fffff)"
         ),
         (
             elf(Segment(RAM + SIZE - 8, memory_size=9)),
-            f"guest.elf: an ELF segment needs 0x9 bytes at 0x400ffff8, which {RAM_RANGE} does not have",
+            f"guest.elf: an ELF segment needs 0x9 bytes at {RAM + SIZE - 8:#x}, which {RAM_RANGE} does not have",
         ),
         (
             elf(Segment(RAM, memory_size=1 << 63)),

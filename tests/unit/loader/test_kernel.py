@@ -6,7 +6,6 @@ import gzip
 import lzma
 import os
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,10 +14,8 @@ from hypothesis import strategies as st
 
 from avmm.errors import LoadError
 from avmm.loader import LoadedKernel, load_kernel
-from avmm.memory import GuestMemory, MemorySlot
-
-RAM, SIZE = 0x4000_0000, 4 << 20
-AARCH64, X86_64 = 183, 62
+from avmm.memory import GuestMemory
+from tests.unit.loader.ram import AARCH64, RAM, SIZE, X86_64
 
 
 def image(text_offset: int = 0, image_size: int = 0x1000, flags: int = 0b1010, body: bytes = b"kernel") -> bytes:
@@ -42,16 +39,7 @@ def efi_image(size: int) -> bytes:
 
 
 @pytest.fixture
-def memory() -> Iterator[GuestMemory]:
-    memory = GuestMemory()
-    memory.add(MemorySlot(RAM, SIZE))
-    yield memory
-    memory.close()
-
-
-@pytest.fixture
-def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
+def file() -> Path:
     return Path("Image")
 
 
