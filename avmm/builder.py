@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -15,11 +16,13 @@ from avmm.device import DeviceFactory, DeviceOptions
 from avmm.engine import Engine, EngineFactory, EngineOptions
 from avmm.entry_points import written
 from avmm.errors import AvmmError, ConfigError, PluginError
+from avmm.exits import ExitReason
 from avmm.instrument import InstrumentFactory
 from avmm.irq import IrqLine
 from avmm.memory import MemorySlot
 from avmm.record import Record
 from avmm.rom import Rom
+from avmm.served import ServedMmio, ServedRegister
 from avmm.slot import InlineSlot, Slot, ThreadSlot
 from avmm.vcpu.kicker import make_vcpus_request
 from avmm.vcpu.requests import REQUEST_MASK, Request
@@ -114,10 +117,12 @@ def assemble(
         vcpu.engine.count_instructions(config.counting)
         vcpu.slot = slots[vcpu.index % len(slots)]
         parts.attach(vcpu.engine)
+    if engine.served_mmio is not None:
+        _settle(vm, engine.served_mmio, vcpus, undo)
     devices = []
     for place in _places(config, arch):
-        rom = _rom_maker(vm, engine, vcpus, place)
-        devices.append(_add_device(vm, arch, plugins, console, place, rom, undo))
+        rom, served = _rom_maker(vm, engine, vcpus, place), _register_maker(vm, engine, place)
+        devices.append(_add_device(vm, arch, plugins, console, place, rom, served, undo))
     return Machine(arch, engine, vcpus, slots, devices, names)
 
 
@@ -182,6 +187,35 @@ def _rom_maker(vm: BuildingVm, engine: Engine, vcpus: list[Vcpu], place: DeviceP
     return make
 
 
+def _settle(vm: BuildingVm, served: ServedMmio, vcpus: list[Vcpu], undo: ExitStack) -> None:
+    """Have what the engine serves counted, and its queue emptied in time."""
+
+    def settle(index: int, reads: int, writes: int) -> None:
+        exits = vcpus[index].stats.exits_by_reason
+        exits[ExitReason.MMIO_READ] += reads
+        exits[ExitReason.MMIO_WRITE] += writes
+        vm.bus.settle()
+
+    vm.bus.take_queued = served.take
+    served.settle_with(settle)
+    loop = asyncio.get_running_loop()
+    loop.add_reader(served.fileno(), vm.bus.settle)
+    undo.callback(loop.remove_reader, served.fileno())
+
+
+def _register_maker(vm: BuildingVm, engine: Engine, place: DevicePlace) -> Callable[[int], ServedRegister]:
+    """What makes a register of a device one that is served."""
+
+    def make(offset: int) -> ServedRegister:
+        register = ServedRegister()
+        if engine.served_mmio is not None:
+            engine.served_mmio.serve(place.address + offset, register.words)
+            vm.bus.serve(place.address + offset, register)
+        return register
+
+    return make
+
+
 def _add_device(
     vm: BuildingVm,
     arch: Arch,
@@ -189,6 +223,7 @@ def _add_device(
     console: Console,
     place: DevicePlace,
     make_rom: Callable[[int], Rom],
+    serve_register: Callable[[int], ServedRegister],
     undo: ExitStack,
 ) -> DevicePlace:
     """Make one device and put it on the bus."""
@@ -211,6 +246,7 @@ def _add_device(
             shut_down,
             vm.guest_fault,
             make_rom,
+            serve_register,
         ),
     )
     undo.callback(device.close)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from avmm.device import Device, Width
 from avmm.errors import ConfigError
 from avmm.irq import IrqLine
 from avmm.lock import DeviceLock
+from avmm.served import ServedRegister
 
 # Looked up once an access: calling the enum costs more than the rest of it.
 _WIDTHS = {int(width): width for width in Width}
@@ -43,11 +44,53 @@ class Bus:
         # The region of the last access: guests touch one device many times in a row. Replaced whole, so any thread may read it.
         self._last: Region | None = None
         self.unclaimed = 0
-        self.trace: Callable[[int, int], None] | None = None
-        """Told of every access, before it is made: the guest physical address, and 1 for a write, 0 for a read. Any thread."""
+        self._trace: Callable[[int, int], None] | None = None
+        self._served: dict[int, ServedRegister] = {}
+        self.take_queued: Callable[[], Sequence[tuple[int, int, list[int]]]] = tuple
+        """Empties the engine's queue of coalesced writes: see `ServedMmio.take`."""
 
     def __iter__(self) -> Iterator[Region]:
         return iter(self._regions)
+
+    @property
+    def trace(self) -> Callable[[int, int], None] | None:
+        """Told of every access, before it is made: the guest physical address, and 1 for a write, 0 for a read. Any thread.
+
+        From when it is set no access is served without the device, so that it misses none.
+        """
+        return self._trace
+
+    @trace.setter
+    def trace(self, trace: Callable[[int, int], None] | None) -> None:
+        with self._lock:
+            self._trace = trace
+            for register in self._served.values():
+                register.withdraw()
+
+    def serve(self, address: int, register: ServedRegister) -> None:
+        """The register at guest physical `address` is served as `register` says, by an engine that can."""
+        self._served[address] = register
+
+    def settle(self) -> None:
+        """Count the reads that were served, and carry out the coalesced writes, in order. Any thread.
+
+        They are taken with the device lock held: whoever finds none left, and accesses a device then, comes behind them.
+        """
+        with self._lock:
+            for address, register in self._served.items():
+                if (reads := register.reads) != register.reads_counted and (region := self.find(address)) is not None:
+                    region.reads += reads - register.reads_counted
+                    register.reads_counted = reads
+            for address, width, values in self.take_queued():
+                region = self.find(address)
+                if region is None or region.quarantined:
+                    self.unclaimed += len(values)
+                    continue
+                region.writes += len(values)
+                try:
+                    region.device.write_coalesced(address - region.address, _WIDTHS[width], values)
+                except Exception as error:  # noqa: BLE001 - the plugin boundary
+                    self.quarantine(region, error)
 
     def add(self, address: int, device: Device, name: str) -> Region:
         """Place `device` at guest physical `address`; ConfigError when it overlaps another device."""
@@ -85,8 +128,8 @@ class Bus:
 
     def read_from(self, region: Region | None, address: int, width: int) -> int:
         """As `read`, from the `region` that `find` gave for `address`."""
-        if self.trace is not None:
-            self.trace(address, 0)
+        if self._trace is not None:
+            self._trace(address, 0)
         with self._lock:
             if region is None or region.quarantined or address + width > region.end:
                 self.unclaimed += 1
@@ -104,8 +147,8 @@ class Bus:
 
     def write_to(self, region: Region | None, address: int, width: int, value: int) -> None:
         """As `write`, to the `region` that `find` gave for `address`."""
-        if self.trace is not None:
-            self.trace(address, 1)
+        if self._trace is not None:
+            self._trace(address, 1)
         with self._lock:
             if region is None or region.quarantined or address + width > region.end:
                 self.unclaimed += 1
@@ -140,4 +183,7 @@ class Bus:
         """Take a device out because it raised `error`. Called with the device lock held."""
         region.faults += 1
         region.quarantined = True
+        for address, register in self._served.items():
+            if region.address <= address < region.end:
+                register.withdraw()
         self._on_fault(region, error)

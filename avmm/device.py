@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import field
 from enum import IntEnum
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from avmm.lock import DeviceLock
 from avmm.memory import GuestMemory
 from avmm.record import Record
 from avmm.rom import Rom, loose_rom
+from avmm.served import ServedRegister, loose_register
 
 if TYPE_CHECKING:
     from avmm.instrument import Figure, FigureValue
@@ -51,6 +52,14 @@ class Device(ABC):
     @abstractmethod
     def write(self, offset: int, width: Width, value: int) -> None:
         """Write `value` (unsigned, `width` bytes) to the register at byte `offset`."""
+
+    def write_coalesced(self, offset: int, width: Width, values: Sequence[int]) -> None:
+        """Writes of a `ServedRegister` that were coalesced, oldest first: as if `write` were called with each of `values`.
+
+        With the device lock held. They come here even if the device has told something else since they were queued.
+        """
+        for value in values:
+            self.write(offset, width, value)
 
     def reset(self) -> None:
         """Go back to the state after power-on. Interrupt lines go low."""
@@ -100,6 +109,8 @@ class DeviceOptions(Record):
     """Count (by kind, a small fixed set) and log, rate-limited, something odd that the guest did. Any thread."""
     make_rom: Callable[[int], Rom] = loose_rom
     """Memory of so many bytes in the place of the device's registers: see `Rom`. ConfigError when it cannot be there."""
+    serve_register: Callable[[int], ServedRegister] = loose_register
+    """The register at byte `offset` as one that is served without a trap, where the engine can: see `ServedRegister`."""
 
 
 DeviceFactory = Callable[[DeviceOptions], Device]

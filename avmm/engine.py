@@ -16,6 +16,7 @@ from avmm.clock import Clock
 from avmm.exits import Exit
 from avmm.memory import MemorySlot
 from avmm.record import Record
+from avmm.served import ServedMmio
 
 
 class CountedEvent(IntEnum):
@@ -236,6 +237,8 @@ class Engine(Protocol):
     """How many vCPUs of one VM may be in guest mode at the same time."""
     exact_budgets: bool
     """True when `enter(budget=N)` executes N instructions exactly; else up to the end of the block."""
+    served_mmio: ServedMmio | None
+    """Serves registers without a trap; None: every access traps."""
 
     def map_memory(self, slot: MemorySlot) -> None:
         """Let the guest see `slot`; stores to a read-only one trap (`Traps.mmio_write`). Called with every vCPU outside."""

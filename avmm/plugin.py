@@ -81,6 +81,7 @@ from avmm.option_table import DeviceTable, OptionTable
 from avmm.packed import unpack
 from avmm.record import Record
 from avmm.rom import Rom
+from avmm.served import ServedMmio, ServedRegister
 from avmm.snapshot import DeviceSnapshot, VcpuSnapshot, VmSnapshot, take_snapshot, take_vcpu_snapshot
 from avmm.steering import MAX_STEP, SteeredVm, Steering, StepResult
 from avmm.userspace import Leave, UserspaceVm
@@ -173,6 +174,8 @@ __all__ = [
     "Region",
     "Request",
     "Rom",
+    "ServedMmio",
+    "ServedRegister",
     "State",
     "SteeredVm",
     "Steering",

@@ -13,6 +13,7 @@ from avmm.device import Device, DeviceOptions, Width
 from avmm.exits import HALTED
 from avmm.irq import IrqLine
 from avmm.lock import DeviceLock
+from avmm.served import SERVES_READS, SERVES_WRITES, ServedRegister
 from avmm.testing.scripted import Script, ScriptedVcpu
 from avmm.testing.steps import MmioRead, MmioWrite, Step
 from avmm.testing.toy import DEVICES_BASE
@@ -47,9 +48,21 @@ class DeviceContract:
         return RecordedIrqs()
 
     @pytest.fixture
-    def options(self, irqs: RecordedIrqs) -> DeviceOptions:
+    def served(self) -> dict[int, ServedRegister]:
+        """The registers that the device has served, by offset."""
+        return {}
+
+    @pytest.fixture
+    def options(self, irqs: RecordedIrqs, served: dict[int, ServedRegister]) -> DeviceOptions:
+        return self._options(irqs, served)
+
+    def _options(self, irqs: RecordedIrqs, served: dict[int, ServedRegister]) -> DeviceOptions:
+        def serve(offset: int) -> ServedRegister:
+            return served.setdefault(offset, ServedRegister())
+
         lock = DeviceLock()
-        return DeviceOptions("device", VirtualClock(), lock, Console(lock), IrqLine(irqs, 3, lock))
+        irq = IrqLine(irqs, 3, lock)
+        return DeviceOptions("device", VirtualClock(), lock, Console(lock), irq, serve_register=serve)
 
     def _registers(self, device: Device, options: DeviceOptions) -> list[int]:
         with options.lock:
@@ -64,12 +77,15 @@ class DeviceContract:
         dice = random.Random(self.seed)
         with options.lock:
             for _ in range(accesses):
-                width = dice.choice(list(Width))
-                offset = dice.randrange(device.size - width + 1)
-                if dice.random() < 0.5:
-                    assert isinstance(device.read(offset, width), int)
-                else:
-                    device.write(offset, width, dice.choice((0, (1 << width * 8) - 1, dice.getrandbits(width * 8))))
+                self._access(device, dice)
+
+    def _access(self, device: Device, dice: random.Random) -> None:
+        width = dice.choice(list(Width))
+        offset = dice.randrange(device.size - width + 1)
+        if dice.random() < 0.5:
+            assert isinstance(device.read(offset, width), int)
+        else:
+            device.write(offset, width, dice.choice((0, (1 << width * 8) - 1, dice.getrandbits(width * 8))))
 
     def test_it_has_a_size(self, options: DeviceOptions) -> None:
         assert self.make_device(options).size > 0
@@ -97,6 +113,43 @@ class DeviceContract:
             device.reset()
         assert not any(irqs.levels.values()), "an interrupt line is high after a reset"
         assert self._registers(device, options) == before
+
+    def test_what_it_tells_of_served_reads_is_what_the_guest_would_read(
+        self, options: DeviceOptions, served: dict[int, ServedRegister]
+    ) -> None:
+        device, dice = self.make_device(options), random.Random(self.seed)
+        with options.lock:
+            for _ in range(2_000):
+                self._access(device, dice)
+                for offset, register in served.items():
+                    if register.words[0] & SERVES_READS:
+                        assert device.read(offset, Width.W32) & 0xFFFF_FFFF == register.words[0] & 0xFFFF_FFFF
+
+    def test_writes_that_it_has_coalesced_come_to_what_they_would_one_by_one(
+        self, options: DeviceOptions, irqs: RecordedIrqs, served: dict[int, ServedRegister]
+    ) -> None:
+        device = self.make_device(options)
+        if not served:
+            return
+        theirs = RecordedIrqs()
+        others = self._options(theirs, {})
+        twin = self.make_device(others)
+        with options.lock, others.lock:
+            for number in range(200):
+                for one in (device, twin):
+                    self._access(one, random.Random(number))
+                for offset, register in served.items():
+                    if not register.words[0] & SERVES_WRITES:
+                        continue
+                    before = [one.words[0] & ~SERVES_WRITES for one in served.values()], len(irqs.changes)
+                    values = [number & 0xFF, 0xFFFF_FFFF, 0]
+                    device.write_coalesced(offset, Width.W32, values)
+                    after = [one.words[0] & ~SERVES_WRITES for one in served.values()], len(irqs.changes)
+                    assert after == before, "the guest could have seen that a write waits"
+                    for value in values:
+                        twin.write(offset, Width.W32, value)
+                    assert self._registers(device, options) == self._registers(twin, others)
+        assert irqs.changes == theirs.changes
 
     def test_resetting_twice_is_resetting_once(self, options: DeviceOptions) -> None:
         device = self.make_device(options)

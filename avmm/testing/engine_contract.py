@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from array import array
 from collections.abc import Iterator
 from enum import Enum
 
@@ -10,6 +11,7 @@ import pytest
 
 from avmm.engine import CountedEvent, EventLimit, Hypercall, VcpuEngine, event_bit
 from avmm.exits import BudgetExhausted, Halted, Kicked
+from avmm.served import SERVES_READS, SERVES_WRITES, ServedMmio
 from avmm.testing.vm import WATCHDOG_S
 
 MMIO_ADDRESS = 0x1000_0000
@@ -83,6 +85,10 @@ class EngineContract:
     def make_vcpu(self, guest: Guest, traps: RecordedTraps) -> VcpuEngine:
         """A vCPU that is ready to run `guest`, made anew."""
         raise NotImplementedError
+
+    def served_mmio(self) -> ServedMmio | None:
+        """The `Engine.served_mmio` of the vCPU made last, for an engine that has it."""
+        return None
 
     @pytest.fixture
     def traps(self) -> RecordedTraps:
@@ -242,6 +248,53 @@ class EngineContract:
             with pytest.raises(KeyError):
                 vcpu.write_register(name, 0)
 
+    def test_served_accesses_do_not_trap_while_the_queue_has_room(self, vcpus: _Vcpus, traps: RecordedTraps) -> None:
+        vcpu = vcpus(Guest.MMIO)
+        if (served := self.served_mmio()) is None:
+            return
+        settled, told, words = _settle(served), array("Q", (SERVES_READS | 7, 0)), array("Q", (SERVES_WRITES, 0))
+        served.serve(MMIO_ADDRESS, told)
+        served.serve(MMIO_ADDRESS + 4, words)
+        traps.on_access = [vcpu.kick]
+        assert isinstance(vcpu.enter(), Kicked)
+        # The queue was full: the access that trapped came behind all that was in it.
+        (settled_before, reads, writes, queued), *rest = settled
+        assert traps.accesses == [("write", MMIO_ADDRESS + 4, 4, 8)]
+        assert (settled_before, reads, writes) == (0, writes + 1, writes)
+        assert writes > 0
+        assert queued == [(MMIO_ADDRESS + 4, 4, [8] * writes)]
+        assert told[1] == reads + sum(entry[1] for entry in rest), "reads are counted"
+
+    def test_the_end_of_an_entry_settles_what_was_served(self, vcpus: _Vcpus, traps: RecordedTraps) -> None:
+        vcpu = vcpus(Guest.MMIO)
+        if (served := self.served_mmio()) is None:
+            return
+        settled, told = _settle(served), array("Q", (SERVES_WRITES, 0))
+        served.serve(MMIO_ADDRESS + 4, told)
+        traps.on_access = [lambda: None, vcpu.kick]
+        assert isinstance(vcpu.enter(), Kicked)
+        assert traps.accesses == [("read", MMIO_ADDRESS, 4, 41)] * 2
+        # One write was made between the two reads, and is there before the second; one may have been before the kick was seen.
+        assert [entry[1:] for entry in settled[:1]] == [(0, 1, [(MMIO_ADDRESS + 4, 4, [42])])]
+        assert sum(entry[2] for entry in settled) <= 2
+        assert served.take() == []
+
+    def test_a_register_that_is_not_served_any_more_traps_at_the_next_access(self, vcpus: _Vcpus, traps: RecordedTraps) -> None:
+        vcpu = vcpus(Guest.MMIO)
+        if (served := self.served_mmio()) is None:
+            return
+        _settle(served)
+        told = array("Q", (SERVES_READS | 7, 0))
+        served.serve(MMIO_ADDRESS, told)
+
+        def tell() -> None:
+            told[0] = 0
+
+        traps.on_access = [tell, lambda: None, vcpu.kick]
+        assert isinstance(vcpu.enter(), Kicked)
+        write = ("write", MMIO_ADDRESS + 4, 4, 8)
+        assert traps.accesses[:2] == [write, ("read", MMIO_ADDRESS, 4, 41)]
+
     def test_a_reset_keeps_latched_kicks(self, vcpus: _Vcpus) -> None:
         vcpu = vcpus(Guest.HALT)
         vcpu.kick()
@@ -256,6 +309,13 @@ class EngineContract:
         vcpu.flush_tlb()
         traps.on_access = [lambda: vcpu.set_irq_line(False), vcpu.kick]
         assert isinstance(vcpu.enter(), Kicked)
+
+
+def _settle(served: ServedMmio) -> list[tuple[int, int, int, list[tuple[int, int, list[int]]]]]:
+    """Settle with a list of (vCPU, reads, writes, what was in the queue)."""
+    settled: list[tuple[int, int, int, list[tuple[int, int, list[int]]]]] = []
+    served.settle_with(lambda vcpu, reads, writes: settled.append((vcpu, reads, writes, list(served.take()))))
+    return settled
 
 
 class _Vcpus:

@@ -19,6 +19,7 @@ from avmm.engine import CountedEvent, Counter, Engine, EngineOptions, ExternalAb
 from avmm.errors import ConfigError
 from avmm.exits import BUDGET_EXHAUSTED, HALTED, KICKED, Debug, Exit, Fault, Halted, Yielded
 from avmm.memory import MemorySlot
+from avmm.served import ServedMmio
 from avmm.testing.events import EventCounters
 from avmm.testing.steps import (
     Call,
@@ -295,6 +296,7 @@ class ScriptedEngine:
 
     name = "scripted"
     exact_budgets = True
+    served_mmio: ServedMmio | None = None
 
     def __init__(self, *programs: Program, max_in_guest: int = 64) -> None:
         self._programs: tuple[Program, ...] = programs or ((),)

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
-from avmm.plugin import Console, Device, DeviceOptions, DeviceTable, Figure, FigureKind, FigureValue, IrqLine, Width
+from avmm.plugin import (
+    Console,
+    Device,
+    DeviceOptions,
+    DeviceTable,
+    Figure,
+    FigureKind,
+    FigureValue,
+    IrqLine,
+    ServedRegister,
+    Width,
+)
 from avmm_uart.pl011 import Pl011
-from avmm_uart.registers import CR_RESET, CR_UARTEN, LCR_H_FEN
+from avmm_uart.registers import CR_RESET, CR_UARTEN, LCR_H_FEN, Register
 
 _AS_FIRMWARE_LEAVES_IT = (CR_RESET | CR_UARTEN, LCR_H_FEN | 0x60)
 """UARTCR and UARTLCR_H: on, 8 bits, FIFOs enabled."""
@@ -32,29 +43,45 @@ class Pl011Device(Device):
     BACKLOG = 1 << 16
     """How many bytes of input wait at most; what comes beyond is counted in `dropped`."""
 
-    def __init__(self, console: Console, irq: IrqLine | None, *, enabled: bool = True) -> None:
+    def __init__(
+        self,
+        console: Console,
+        irq: IrqLine | None,
+        *,
+        enabled: bool = True,
+        serve_register: Callable[[int], ServedRegister] = lambda _offset: ServedRegister(),
+    ) -> None:
         """`enabled`: after a reset the UART is on, as firmware leaves it, which guests without a driver rely on; there is no
         firmware here. Otherwise it is off, as the hardware comes out of reset."""
         cr, lcr_h = _AS_FIRMWARE_LEAVES_IT if enabled else (CR_RESET, 0)
         self.model = Pl011(console.write, irq.set_level if irq else _nowhere, cr=cr, lcr_h=lcr_h)
         self._backlog = bytearray()
         self.dropped = 0
+        self._flags, self._data = serve_register(Register.FR), serve_register(Register.DR)
+        self._tell()
         console.on_input(self.receive)
 
     def read(self, offset: int, width: Width) -> int:
         value = self.model.read(offset, width)
         if self._backlog:
             self._refill()
+        self._tell()
         return value
 
     def write(self, offset: int, width: Width, value: int) -> None:
         self.model.write(offset, width, value)
         if self._backlog:
             self._refill()
+        self._tell()
+
+    def write_coalesced(self, offset: int, width: Width, values: Sequence[int]) -> None:
+        self.model.write_run(values)
+        self._tell()
 
     def reset(self) -> None:
         self._backlog.clear()
         self.model.reset()
+        self._tell()
 
     def figures(self) -> Iterable[tuple[Figure, FigureValue]]:
         model = self.model
@@ -73,12 +100,19 @@ class Pl011Device(Device):
         self.dropped += len(data) - len(taken)
         self._backlog += taken
         self._refill()
+        self._tell()
 
     def _refill(self) -> None:
         room = self.model.room
         if room and self._backlog:
             self.model.receive(bytes(self._backlog[:room]))
             del self._backlog[:room]
+
+    def _tell(self) -> None:
+        """Say what the guest would read of UARTFR now, and whether a character can wait on its way to the console."""
+        model = self.model
+        self._flags.tell(reads_as=model.flags)
+        self._data.tell(coalesces=model.sends_in_silence)
 
 
 def _nowhere(_level: bool) -> None:
@@ -88,4 +122,5 @@ def _nowhere(_level: bool) -> None:
 def create_device(options: DeviceOptions) -> Device:
     """The factory behind the name `pl011`. Option `enabled` (true): see `Pl011Device`. ConfigError for anything else."""
     table = DeviceTable(options, "pl011", ("enabled",))
-    return Pl011Device(options.console, options.irq, enabled=table.flag("enabled", default=True))
+    enabled = table.flag("enabled", default=True)
+    return Pl011Device(options.console, options.irq, enabled=enabled, serve_register=options.serve_register)

@@ -8,7 +8,7 @@ the IrDA encoder and the integration test registers are not there.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from avmm_uart.modem import MODEM, MODEM_FLAGS, modem_inputs
 from avmm_uart.registers import (
@@ -50,7 +50,7 @@ from avmm_uart.registers import (
 _W64 = 8
 
 # Plain integers for what every character goes through.
-_DR, _RIS, _IMSC, _MIS = (int(register) for register in (Register.DR, Register.RIS, Register.IMSC, Register.MIS))
+_DR, _FR, _RIS, _IMSC, _MIS = map(int, (Register.DR, Register.FR, Register.RIS, Register.IMSC, Register.MIS))
 
 
 class Pl011:
@@ -127,6 +127,24 @@ class Pl011:
         else:
             self.unknown_accesses += 1
 
+    def write_run(self, characters: Sequence[int]) -> None:
+        """Write UARTDR with each of `characters`, in order."""
+        if self._sends:
+            self._send(bytes([character & 0xFF for character in characters]))
+        else:
+            for character in characters:
+                self._write_data(character & 0xFF)
+
+    @property
+    def flags(self) -> int:
+        """UARTFR, of which a read changes nothing."""
+        return self._registers[_FR]
+
+    @property
+    def sends_in_silence(self) -> bool:
+        """True while a write to UARTDR sends a character and changes nothing that the guest sees but UARTRIS and UARTMIS."""
+        return self._sends and not self._registers[_IMSC] & INT_TX
+
     def receive(self, data: bytes) -> None:
         """Characters arrive on the line, then it falls silent. Those the receiver cannot take are lost, as on a real line."""
         if self._registers[Register.CR] & CR_LBE:
@@ -182,11 +200,8 @@ class Pl011:
         return character
 
     def _write_data(self, character: int) -> None:
-        if self._sends:  # then the FIFO is empty, and the character goes through it in no time
-            self._registers[_RIS] |= INT_TX
-            self.transmitted += 1
-            self._transmit(bytes((character,)))
-            self._update_irq()
+        if self._sends:
+            self._send(bytes((character,)))
             return
         if len(self._transmit_fifo) == self._depth:
             self.lost += 1
@@ -196,6 +211,13 @@ class Pl011:
             self._registers[Register.RIS] &= ~INT_TX
         self._drain()
         self._update_flags()
+        self._update_irq()
+
+    def _send(self, data: bytes) -> None:
+        """While `_sends` holds the FIFO is empty, and each character goes through it in no time."""
+        self._registers[_RIS] |= INT_TX
+        self.transmitted += len(data)
+        self._transmit(data)
         self._update_irq()
 
     def _drain(self) -> None:

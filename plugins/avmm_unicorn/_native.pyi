@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The native shim. All of it raises RuntimeError for a vCPU that is closed, or in the guest where it must be outside."""
 
+from array import array
 from collections.abc import Callable
 
 from avmm.plugin import Debug, Exit, Fault, Traps
@@ -44,6 +45,11 @@ class Machine:
     def keep_translations(self, key: bytes, least: int, most: int, /) -> bytes | None:
         """What `use_translations()` can be given, at most `most` bytes; None if less than `least` blocks were translated."""
 
+    # `avmm.plugin.ServedMmio`
+    def serve(self, address: int, words: array[int], /) -> None: ...
+    def settle_with(self, settle: Callable[[int, int, int], None], /) -> None: ...
+    def take(self) -> list[tuple[int, int, list[int]]]: ...
+    def fileno(self) -> int: ...
     def close(self) -> None: ...
 
 class Hypercall:

@@ -6,7 +6,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from avmm.plugin import ConfigError, Counter, EngineOptions, MemorySlot, OptionTable, SystemRegister, Traps, VcpuEngine
+from avmm.plugin import (
+    ConfigError,
+    Counter,
+    EngineOptions,
+    MemorySlot,
+    OptionTable,
+    ServedMmio,
+    SystemRegister,
+    Traps,
+    VcpuEngine,
+)
 from avmm_unicorn import selfcheck
 
 if TYPE_CHECKING:
@@ -47,6 +57,7 @@ class UnicornEngine:
 
             self._cache = TranslationCache(options.translation_cache, self._machine, CPU_MODELS[options.cpu], parallel)
             self._cache.use()
+        self.served_mmio: ServedMmio | None = self._machine
         self._now_ns = None if options.clock.is_host else options.clock.now_ns
 
     def map_memory(self, slot: MemorySlot) -> None:

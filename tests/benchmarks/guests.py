@@ -54,7 +54,7 @@ def run() -> list[Row]:
         ours, theirs = _pairs(guest)
         rows.append(at_least(f"guest, {what}", ours / 1e6, theirs / 1e6, limit, "MIPS", "QEMU"))
     ours, theirs = _pairs("bench_mmio")
-    rows.append(Row("guest, reads of a register of the PL011 in Python", f"{ours:,.0f} /s", f"QEMU, in C {theirs:,.0f} /s"))
+    rows.append(Row("guest, reads of the PL011 that trap, in Python", f"{ours:,.0f} /s", f"QEMU, in C {theirs:,.0f} /s"))
     ours, theirs = _pairs("bench_hvc")
     rows.append(Row("guest, PSCI_VERSION by HVC, in Python", f"{ours:,.0f} /s", f"QEMU, in C {theirs:,.0f} /s"))
     return rows

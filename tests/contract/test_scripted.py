@@ -104,7 +104,7 @@ def test_the_contract_finds_a_device_that_breaks_it():
     fixtures = {name: getattr(DeviceContract, name).__wrapped__ for name in ("irqs", "options")}
     irqs = fixtures["irqs"](contract)
     with pytest.raises(AssertionError, match="high after a reset"):
-        contract.test_a_reset_brings_back_the_state_after_power_on(fixtures["options"](contract, irqs), irqs)
+        contract.test_a_reset_brings_back_the_state_after_power_on(fixtures["options"](contract, irqs, {}), irqs)
 
 
 def _vcpu(program: Program, registers: tuple[SystemRegister, ...] = ()) -> ScriptedVcpu:

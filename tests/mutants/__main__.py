@@ -44,7 +44,7 @@ def kill(mutant: Mutant) -> str | None:
             else:
                 shutil.copy(ROOT / name, tree / name)
         (tree / mutant.file).write_text(mutant.mutated(tree))
-        if mutant.file.endswith(".c"):
+        if mutant.file.endswith((".c", ".h")):
             _build(tree)
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *mutant.tests]
         # The tests that put mutants in place themselves find their text changed already.

@@ -16,6 +16,7 @@ AREAS = (
     "loading",
     "page",
     "requests",
+    "served",
     "sleep_and_power",
     "slots",
     "steering",

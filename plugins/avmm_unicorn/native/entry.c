@@ -77,6 +77,7 @@ static PyObject *run(Vcpu *vcpu)
     }
     avmm_go_out(vcpu);
     PyEval_RestoreThread(vcpu->thread);
+    avmm_settle_served(vcpu);
     if (vcpu->error) {
         avmm_settle_block(vcpu);
         vcpu->error = false;

@@ -20,6 +20,7 @@ static PyObject *new(PyTypeObject *type, PyObject *arguments, PyObject *keywords
         machine->parallel = parallel;
         pthread_mutex_init(&machine->lock, NULL);
         pthread_cond_init(&machine->changed, NULL);
+        avmm_begin_served(machine);
     }
     return (PyObject *)machine;
 }
@@ -130,6 +131,7 @@ static PyObject *close_method(Machine *machine, PyObject *unused)
         unmap_everywhere(machine, machine->slot_count - 1);
     }
     avmm_drop_cache(machine);
+    Py_CLEAR(machine->served.settle); /* it leads to the VM, which leads here */
     Py_RETURN_NONE;
 }
 
@@ -139,6 +141,7 @@ static void dealloc(Machine *machine)
         release(machine, machine->slot_count - 1);
     }
     avmm_drop_cache(machine);
+    avmm_end_served(machine);
     pthread_cond_destroy(&machine->changed);
     pthread_mutex_destroy(&machine->lock);
     Py_TYPE(machine)->tp_free((PyObject *)machine);
@@ -150,6 +153,10 @@ static PyMethodDef methods[] = {
     {"trap_reads", (PyCFunction)trap_reads, METH_VARARGS, NULL},
     {"use_translations", (PyCFunction)avmm_use_translations, METH_VARARGS, NULL},
     {"keep_translations", (PyCFunction)avmm_keep_translations, METH_VARARGS, NULL},
+    {"serve", (PyCFunction)avmm_serve, METH_VARARGS, NULL},
+    {"settle_with", (PyCFunction)avmm_settle_with, METH_O, NULL},
+    {"take", (PyCFunction)avmm_take_queued, METH_NOARGS, NULL},
+    {"fileno", (PyCFunction)avmm_queue_timer, METH_NOARGS, NULL},
     {"close", (PyCFunction)close_method, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -40,6 +40,31 @@ extern Images images;
 
 struct Vcpu;
 
+#define MAX_SERVED 16
+#define MAX_QUEUED 512
+
+/* A register that is served without a trap: see avmm/served.py. */
+typedef struct {
+    uint64_t address;
+    Py_buffer words;
+} ServedRegister;
+
+typedef struct {
+    uint32_t value;
+    uint8_t number, width;
+} QueuedWrite;
+
+/* Registers that are served, and the coalesced writes to them, oldest first. */
+typedef struct {
+    ServedRegister registers[MAX_SERVED]; /* written before any entry */
+    int register_count;
+    PyObject *settle;
+    int timer; /* -1 until there is a register; set while there are writes */
+    pthread_mutex_t lock; /* the rest; held for no longer than a copy */
+    _Atomic int write_count;
+    QueuedWrite writes[MAX_QUEUED];
+} ServedMmio;
+
 /* What the vCPUs of one VM share. */
 typedef struct {
     PyObject_HEAD
@@ -57,6 +82,7 @@ typedef struct {
     _Atomic int waiting;
     struct Vcpu *_Atomic alone; /* for whom all others stay outside */
     TranslationCache cache;     /* set before the first vCPU is made */
+    ServedMmio served;
 } Machine;
 
 #define LEAVE_ATOMICS 1 /* and barriers */
@@ -194,6 +220,7 @@ typedef struct Vcpu {
     /* Counted with plain integers, read by whoever asks. */
     unsigned long long tlb_broadcasts, code_broadcasts, external_aborts, untranslatable;
     unsigned long long alone_instructions, translated, taken_over;
+    unsigned served_reads, served_writes;  /* since they were settled last */
     unsigned flushes_handled;              /* since count_tlb_flushes() was called last, as the two below */
     unsigned flushes_requested, flush_ipis; /* by others, under `machine->lock` */
 } Vcpu;
@@ -232,12 +259,24 @@ void avmm_yield(Vcpu *vcpu);
 bool avmm_count_flushes(Vcpu *vcpu);
 void avmm_tell_waiters(Machine *machine);
 
+/* served.c */
+bool avmm_serve_read(Vcpu *vcpu, uint64_t address, int width, uint64_t *value);
+bool avmm_serve_write(Vcpu *vcpu, uint64_t address, int width, uint64_t value);
+void avmm_settle_served(Vcpu *vcpu);
+void avmm_begin_served(Machine *machine);
+void avmm_end_served(Machine *machine);
+PyObject *avmm_serve(Machine *machine, PyObject *arguments);
+PyObject *avmm_settle_with(Machine *machine, PyObject *settle);
+PyObject *avmm_take_queued(Machine *machine, PyObject *unused);
+PyObject *avmm_queue_timer(Machine *machine, PyObject *unused);
+
 /* The GIL, around a trap: the thread gave it up in enter(). */
 static inline void take_gil(Vcpu *vcpu)
 {
     avmm_go_out(vcpu);
     PyEval_RestoreThread(vcpu->thread);
     vcpu->trapped = true;
+    avmm_settle_served(vcpu);
 }
 
 static inline void drop_gil(Vcpu *vcpu)

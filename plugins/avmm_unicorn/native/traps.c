@@ -107,9 +107,11 @@ uint32_t avmm_dispatch_read(void *uc, void *region, uint64_t address, uint64_t *
         return MEMTX_DECODE_ERROR;
     }
     vcpu->armed = false;
-    vcpu->trap_pc = FIELD(uintptr_t, vcpu->cpu, CPU_MEM_IO_PC);
-    int outcome = call_mmio(vcpu, vcpu->mmio_read, address, width, NULL, value);
-    settle_mmio(vcpu, outcome, address, width, MMU_DATA_LOAD, attrs);
+    if (!avmm_serve_read(vcpu, address, width, value)) {
+        vcpu->trap_pc = FIELD(uintptr_t, vcpu->cpu, CPU_MEM_IO_PC);
+        int outcome = call_mmio(vcpu, vcpu->mmio_read, address, width, NULL, value);
+        settle_mmio(vcpu, outcome, address, width, MMU_DATA_LOAD, attrs);
+    }
     if (width < 8) {
         *value &= ((uint64_t)1 << (8 * width)) - 1;
     }
@@ -128,14 +130,16 @@ uint32_t avmm_dispatch_write(void *uc, void *region, uint64_t address, uint64_t 
         return MEMTX_DECODE_ERROR;
     }
     vcpu->armed = false;
-    vcpu->trap_pc = FIELD(uintptr_t, vcpu->cpu, CPU_MEM_IO_PC);
     if (width < 8) {
         value &= ((uint64_t)1 << (8 * width)) - 1;
     }
     if (op & MO_BSWAP) {
         value = swap(value, width);
     }
-    int outcome = call_mmio(vcpu, vcpu->mmio_write, address, width, &value, NULL);
-    settle_mmio(vcpu, outcome, address, width, MMU_DATA_STORE, attrs);
+    if (!avmm_serve_write(vcpu, address, width, value)) {
+        vcpu->trap_pc = FIELD(uintptr_t, vcpu->cpu, CPU_MEM_IO_PC);
+        int outcome = call_mmio(vcpu, vcpu->mmio_write, address, width, &value, NULL);
+        settle_mmio(vcpu, outcome, address, width, MMU_DATA_STORE, attrs);
+    }
     return MEMTX_OK;
 }

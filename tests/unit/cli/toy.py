@@ -164,6 +164,7 @@ class ToyVcpuEngine:
 class ToyEngine:
     name = "toy"
     max_in_guest = 1
+    served_mmio = None
     exact_budgets = True
 
     def __init__(self, options: EngineOptions) -> None:

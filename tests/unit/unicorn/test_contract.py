@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from avmm.plugin import VcpuEngine
+from avmm.plugin import ServedMmio, VcpuEngine
 from avmm.testing import contract
 from avmm.testing.contract import EngineContract, RecordedTraps
 from tests.unit.unicorn import programs
@@ -35,3 +35,6 @@ class TestUnicornEngine(EngineContract):
         self._guests.append(machine)
         machine.start(PROGRAMS[guest], x1=contract.MMIO_ADDRESS)
         return machine.vcpu
+
+    def served_mmio(self) -> ServedMmio | None:
+        return self._guests[-1].engine.served_mmio
