@@ -89,7 +89,7 @@ class Console:
         self.type("poweroff -f")
         status = await self.ended()
         trouble = [line for line in (log + self.text).splitlines() if TROUBLE.search(line)]
-        assert not trouble
+        assert not trouble, trouble
         return status
 
     async def ended(self) -> int:
