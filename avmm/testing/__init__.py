@@ -4,7 +4,8 @@
 derive from, `EngineContract` and `DeviceContract`, and `avmm.testing.pytest_plugin` has fixtures; both need pytest.
 """
 
-from avmm.testing.scripted import Program, Script, ScriptedEngine, ScriptedVcpu, create_engine
+from avmm.testing.scripted import ScriptedEngine, create_engine
+from avmm.testing.scripted_vcpu import Program, Script, ScriptedVcpu
 from avmm.testing.steps import (
     Call,
     Compute,

@@ -14,7 +14,7 @@ from avmm.exits import HALTED
 from avmm.irq import IrqLine
 from avmm.lock import DeviceLock
 from avmm.served import SERVES_READS, SERVES_WRITES, ServedRegister
-from avmm.testing.scripted import Script, ScriptedVcpu
+from avmm.testing.scripted_vcpu import Script, ScriptedVcpu
 from avmm.testing.steps import MmioRead, MmioWrite, Step
 from avmm.testing.toy import DEVICES_BASE
 from avmm.testing.vm import ScriptedVm

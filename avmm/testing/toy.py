@@ -10,7 +10,7 @@ from avmm.engine import Hypercall, SystemRegister, Undefined, VcpuEngine
 from avmm.errors import ConfigError
 from avmm.exits import ExitReason
 from avmm.memory import MemorySlot
-from avmm.testing.scripted import REGISTERS
+from avmm.testing.scripted_vcpu import REGISTERS
 from avmm.vcpu.requests import Request, arch_request
 from avmm.vcpu.vcpu import Vcpu
 

@@ -16,7 +16,8 @@ from avmm.device import Device, DeviceFactory, DeviceOptions
 from avmm.engine import EngineFactory
 from avmm.halt import Halt
 from avmm.instrument import Instrument, InstrumentFactory
-from avmm.testing.scripted import Program, ScriptedVcpu, create_engine
+from avmm.testing.scripted import create_engine
+from avmm.testing.scripted_vcpu import Program, ScriptedVcpu
 from avmm.testing.toy import ToyArch, ToyVcpu, create_arch
 from avmm.vcpu.mode import RUN_LOOP, Tracepoint
 from avmm.vcpu.tracers import add_tracer

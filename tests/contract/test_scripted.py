@@ -192,12 +192,13 @@ def test_the_factory_takes_programs_by_name():
     ("options", "message"),
     [
         ({"programme": ()}, "engine.programme"),
-        ({"programs": 5}, "must be a list"),
-        ({"programs": "a:b"}, "must be a list"),
+        ({"programs": 5}, "5 is not a list of programs"),
+        ({"programs": "a:b"}, "is not a list of programs"),
         ({"program": 5}, "generator function"),
         ({"program": "tests.contract.test_scripted:none"}, "none"),
         ({"program": "no_such_module:x"}, "no_such_module"),
-        ({"max_in_guest": 0}, "engine.max_in_guest"),
+        ({"max_in_guest": 0}, "engine.max_in_guest: 0 is not a whole number from 1 to 512"),
+        ({"max_in_guest": True}, "engine.max_in_guest: true is not a whole number"),
     ],
 )
 def test_the_factory_names_mistakes(options, message):

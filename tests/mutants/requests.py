@@ -13,7 +13,7 @@ MODE = RULES + "test_mode.py"
 KICKER = "avmm/vcpu/kicker.py"
 ACKS = "avmm/vcpu/acks.py"
 POSTED_WORD = "avmm/vcpu/posted.py"
-SCRIPTED = "avmm/testing/scripted.py"
+SCRIPTED = "avmm/testing/scripted_vcpu.py"
 
 _SET_IN = """        with self.lock:
             self.mode = VcpuMode.IN_GUEST_MODE

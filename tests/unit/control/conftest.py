@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from avmm.testing import ScriptedVm, Spin
-from avmm.testing.scripted import Program
+from avmm.testing.scripted_vcpu import Program
 from avmm_control.instrument import create_instrument
 
 Serve = Callable[..., AbstractAsyncContextManager[tuple[ScriptedVm, httpx.AsyncClient]]]

@@ -11,7 +11,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from avmm.testing import ScriptedVm, Spin
-from avmm.testing.scripted import Program
+from avmm.testing.scripted_vcpu import Program
 from avmm_control.ui.instrument import UiInstrument
 
 
