@@ -6,17 +6,20 @@ vCPU. Abilities are declared as attributes, never probed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import field
 from enum import IntEnum
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from avmm.clock import Clock
 from avmm.exits import Exit
 from avmm.memory import MemorySlot
 from avmm.record import Record
 from avmm.served import ServedMmio
+
+if TYPE_CHECKING:
+    from avmm.instrument import Figure, FigureValue
 
 
 class CountedEvent(IntEnum):
@@ -224,6 +227,12 @@ class VcpuEngine(Protocol):
 
     def write_register(self, name: str, value: int) -> None:
         """Write a register by its lower-case name; KeyError when there is none."""
+
+    def figures(self) -> Iterable[tuple[Figure, FigureValue]]:
+        """What the engine counts for this vCPU, as it is now. Any thread, without a lock: reads plain integers only.
+
+        They are shown beside `ArchVcpu.figures()`, and must have other names than those. An engine that counts nothing has none.
+        """
 
     def close(self) -> None:
         """Free what the vCPU holds. Called once, outside the guest."""

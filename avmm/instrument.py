@@ -147,7 +147,7 @@ class FigureKind(Enum):
 
 
 class Figure(Record):
-    """A figure that an architecture or a device keeps beyond the core's own: what it is, apart from its value.
+    """A figure that an architecture, an engine or a device keeps beyond the core's own: what it is, apart from its value.
 
     `name` is lower-case words joined by `_`, the unit last where there is one (`timer_lateness_seconds`), without prefix or
     suffix: an exporter adds those. Figures of one name have one kind, one help and one set of label names, whose values come

@@ -11,6 +11,7 @@ import pytest
 
 from avmm.engine import CountedEvent, EventLimit, Hypercall, VcpuEngine, event_bit
 from avmm.exits import BudgetExhausted, Halted, Kicked
+from avmm.instrument import Figure, FigureKind, FigureValue
 from avmm.served import SERVES_READS, SERVES_WRITES, ServedMmio
 from avmm.testing.vm import WATCHDOG_S
 
@@ -309,6 +310,27 @@ class EngineContract:
         vcpu.flush_tlb()
         traps.on_access = [lambda: vcpu.set_irq_line(False), vcpu.kick]
         assert isinstance(vcpu.enter(), Kicked)
+
+    def test_figures_are_read_on_any_thread_while_the_guest_runs(self, vcpus: _Vcpus, traps: RecordedTraps) -> None:
+        vcpu = vcpus(Guest.MMIO)
+        seen: list[list[tuple[Figure, FigureValue]]] = []
+
+        def look() -> None:
+            reader = threading.Thread(target=lambda: seen.append(list(vcpu.figures())), daemon=True)
+            reader.start()
+            reader.join(WATCHDOG_S)
+
+        traps.on_access = [look, vcpu.kick]
+        assert isinstance(vcpu.enter(), Kicked)
+        assert len(seen) == 1, "figures wait for the guest, or raise"
+        look()
+        before, after = seen
+        assert [figure for figure, _ in before] == [figure for figure, _ in after]
+        names = [(figure.name, *figure.labels.values()) for figure, _ in after]
+        assert len(names) == len(set(names)), "two figures are told apart by nothing"
+        for (figure, first), (_, then) in zip(before, after, strict=True):
+            if figure.kind is FigureKind.COUNTER and isinstance(first, int | float) and isinstance(then, int | float):
+                assert 0 <= first <= then, f"{figure.name} only grows"
 
 
 def _settle(served: ServedMmio) -> list[tuple[int, int, int, list[tuple[int, int, list[int]]]]]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 
 from avmm.engine import CountedEvent, ExternalAbort, SystemRegister, Traps, Undefined
 from avmm.exits import BUDGET_EXHAUSTED, HALTED, KICKED, Debug, Exit, Fault, Halted, Yielded
+from avmm.instrument import Figure, FigureValue
 from avmm.testing.events import EventCounters
 from avmm.testing.steps import (
     Call,
@@ -270,6 +271,9 @@ class ScriptedVcpu(EventCounters):
         if name not in self._registers:
             raise KeyError(name)
         self._registers[name] = value & WORD
+
+    def figures(self) -> Iterable[tuple[Figure, FigureValue]]:
+        return ()
 
     def close(self) -> None:
         assert not self.in_guest, "a vCPU is closed outside the guest"

@@ -96,7 +96,7 @@ class VmCollector:
             yield lines % tuple(values)
 
     def _figure_lines(self, openmetrics: bool, breathe: Callable[[], None]) -> Iterator[str]:
-        """The figures that the VMs' architectures and devices keep of their own, and how many could not be read."""
+        """The figures that the VMs' architectures, engines and devices keep of their own, and how many could not be read."""
         families: dict[str, list[str]] = {}
         heads: dict[str, str] = {}
         for watched in self._vms:

@@ -37,11 +37,12 @@ This page is written by `python -m avmm_prometheus.document` from the definition
 """
 
 _FIGURES = """\
-## Figures of architectures and devices
+## Figures of architectures, engines and devices
 
-An architecture and a device may count things of their own (`ArchVcpu.figures()` and `Device.figures()` in `avmm.plugin`). They
-appear as `avmm_vcpu_NAME` with the labels `vm` and `vcpu`, and as `avmm_device_NAME` with `vm` and `device`; the figure's labels
-come behind them, and a counter's name ends in `_total`. [figures.md](figures.md) lists those of the plugins that come with avmm.
+An architecture, an engine and a device may count things of their own (`ArchVcpu.figures()`, `VcpuEngine.figures()` and
+`Device.figures()` in `avmm.plugin`). The first two appear as `avmm_vcpu_NAME` with the labels `vm` and `vcpu`, a device's as
+`avmm_device_NAME` with `vm` and `device`; the figure's labels come behind them, and a counter's name ends in `_total`.
+[figures.md](figures.md) lists those of the plugins that come with avmm.
 
 A plugin whose figures cannot be read loses them for that scrape; `avmm_scrape_failures_total` counts it and the rest of the page
 is whole.

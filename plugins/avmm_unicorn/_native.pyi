@@ -67,7 +67,8 @@ class Vcpu:
     untranslatable: int
     alone_instructions: int
     translated: int
-    taken_over: int
+    taken_from_vcpus: int
+    taken_from_cache: int
 
     def __init__(self, machine: Machine, index: int, traps: Traps, /) -> None: ...
     def define_register(

@@ -3,10 +3,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from avmm.plugin import CountedEvent, Counter, EventLimit, SystemRegister, Traps
+from avmm.plugin import CountedEvent, Counter, EventLimit, Figure, FigureKind, FigureValue, SystemRegister, Traps
 from avmm_unicorn._native import Machine, Vcpu
+
+_BLOCKS = tuple(
+    Figure(
+        "code_blocks",
+        FigureKind.COUNTER,
+        "Blocks of guest code that were translated, or taken over from another vCPU or the translation cache.",
+        {"source": source},
+    )
+    for source in ("translation", "vcpu", "cache")
+)
+_TLB_BROADCASTS = Figure("tlb_broadcasts", FigureKind.COUNTER, "Invalidations of TLB entries that the other vCPUs were told of.")
+_CODE_BROADCASTS = Figure(
+    "code_broadcasts",
+    FigureKind.COUNTER,
+    "Invalidations of the instruction cache that the other vCPUs were told of, and all those of the whole cache.",
+)
+_EXTERNAL_ABORTS = Figure("external_aborts", FigureKind.COUNTER, "External aborts that the guest took.")
+_UNTRANSLATABLE = Figure(
+    "untranslatable_instructions", FigureKind.COUNTER, "Instructions that were undefined because they cannot be translated."
+)
+_ALONE = Figure("alone_instructions", FigureKind.COUNTER, "Instructions that were made with all other vCPUs stopped.")
 
 
 class UnicornVcpu(Vcpu):
@@ -58,6 +79,14 @@ class UnicornVcpu(Vcpu):
 
     def count_events(self, mask: int) -> None:
         self._count_events(mask)
+
+    def figures(self) -> Iterable[tuple[Figure, FigureValue]]:
+        yield from zip(_BLOCKS, (self.translated, self.taken_from_vcpus, self.taken_from_cache), strict=True)
+        yield _TLB_BROADCASTS, self.tlb_broadcasts
+        yield _CODE_BROADCASTS, self.code_broadcasts
+        yield _EXTERNAL_ABORTS, self.external_aborts
+        yield _UNTRANSLATABLE, self.untranslatable
+        yield _ALONE, self.alone_instructions
 
     def limit_events(self, limits: Sequence[EventLimit], reached: Callable[[], None]) -> None:
         self._limit_events(tuple([(limit.event, limit.levels, limit.count) for limit in limits]), reached)

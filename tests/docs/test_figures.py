@@ -43,7 +43,7 @@ async def test_the_page_is_up_to_date(tmp_path: Path) -> None:
         "disk0": {"kind": "virtio-blk", "file": disk},
     }
     async with avmm.Vm(avmm.MachineConfig(memory="64M", devices=devices)) as vm:
-        there = rows("avmm_vcpu_", vm.vcpus[0].arch.figures())
+        there = rows("avmm_vcpu_", vm.vcpus[0].arch.figures()) + rows("avmm_vcpu_", vm.vcpus[0].engine.figures())
         told = set[str]()
         for region in vm.bus:
             figures = list(region.device.figures())

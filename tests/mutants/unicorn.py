@@ -11,6 +11,7 @@ TRANSLATIONS = UNICORN + "translations.c"
 HOST_CODE = UNICORN + "hostcode.c"
 COPY, COPIED = UNICORN + "private_copy.c", "tests/unit/unicorn/test_private_copy.py"
 UNITS = "tests/unit/unicorn/"
+FIGURES = UNITS + "test_figures.py"
 WATCHED, WATCHES = UNICORN + "watchpoints.c", UNITS + "test_watchpoints.py"
 ATOMIC = UNITS + "test_atomics.py"
 KEPT = "tests/unit/unicorn/test_translation_cache.py"
@@ -241,4 +242,50 @@ MUTANTS = [
     Mutant("a sign fills the register", UNICORN + "atomics.c", "lib.gen_ext16u(tcg, result, result);", "", (ATOMIC,)),
     Mutant("a pointer into an array is to its start", COPY, "(type == R_X86_64_64 ? wanted->r_addend : 0)", "0", (COPIED,)),
     Mutant("what another library has is looked for here", COPY, "symbol->st_shndx == SHN_UNDEF || ", "", (COPIED,)),
+    # Figures.
+    Mutant(
+        "what comes from the cache comes from a vCPU", REUSE, "vcpu->taken_from_cache++", "vcpu->taken_from_vcpus++", (FIGURES,)
+    ),
+    Mutant("what comes from a vCPU is not counted", REUSE, "            vcpu->taken_from_vcpus++;\n", "", (FIGURES,)),
+    Mutant(
+        "a block taken over is translated, too",
+        TRANSLATIONS,
+        "    } else {\n        size = lib.gen_code(tcg, tb);\n        vcpu->translated += size > 0;\n    }\n",
+        "    } else {\n        size = lib.gen_code(tcg, tb);\n    }\n    vcpu->translated++;\n",
+        (FIGURES,),
+    ),
+    Mutant("an attempt at a block is a block", TRANSLATIONS, "translated += size > 0", "translated++", (FIGURES,)),
+    Mutant(
+        "a fetch from nowhere is no external abort",
+        UNICORN + "memory.c",
+        "    vcpu->external_aborts++;\n",
+        "",
+        (FIGURES,),
+    ),
+    Mutant(
+        "an access that is refused is no external abort",
+        UNICORN + "traps.c",
+        "        vcpu->external_aborts++;\n",
+        "",
+        (FIGURES,),
+    ),
+    Mutant(
+        "instructions made alone are not counted", UNICORN + "parallel.c", "    vcpu->alone_instructions++;\n", "", (FIGURES,)
+    ),
+    Mutant(
+        "two figures are swapped",
+        "plugins/avmm_unicorn/vcpu.py",
+        "(self.translated, self.taken_from_vcpus, self.taken_from_cache)",
+        "(self.translated, self.taken_from_cache, self.taken_from_vcpus)",
+        (FIGURES,),
+    ),
+    Mutant("TLB broadcasts are not counted", UNICORN + "broadcast.c", "    vcpu->tlb_broadcasts++;\n", "", (FIGURES,)),
+    Mutant(
+        "an invalidated line is no broadcast",
+        UNICORN + "broadcast.c",
+        "    vcpu->code_broadcasts++;\n    atomic_thread_fence",
+        "    atomic_thread_fence",
+        (FIGURES,),
+    ),
+    Mutant("what cannot be translated is not counted", UNICORN + "assertions.c", "    vcpu->untranslatable++;\n", "", (FIGURES,)),
 ]

@@ -37,6 +37,20 @@ MUTANTS = [
         "range(0, min(CHUNK, len(vcpus)), CHUNK)",
         (METRICS + "test_collector.py",),
     ),
+    Mutant(
+        "an engine's figures are not shown",
+        SHOWN + "figures.py",
+        "vcpu.engine.figures, labels",
+        "tuple, labels",
+        (METRICS + "test_collector.py",),
+    ),
+    Mutant(
+        "an engine's figure may have an architecture's name",
+        SHOWN + "figures.py",
+        "shape = owner.kind, figure.kind,",
+        'shape = "", figure.kind,',
+        (METRICS + "test_collector.py",),
+    ),
     # The timeline.
     Mutant(
         "lost events are not counted",

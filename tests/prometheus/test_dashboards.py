@@ -34,7 +34,8 @@ async def exported() -> set[str]:
     figures = [(metric.name, metric.kind) for metric in (*VM_METRICS, *VCPU_METRICS)]
     devices = {"console": {"kind": "virtio-console", "testdev": True}}
     async with avmm.Vm(avmm.MachineConfig(memory="64M", devices=devices)) as vm:
-        figures += [(f"avmm_vcpu_{figure.name}", figure.kind) for figure, _ in vm.vcpus[0].arch.figures()]
+        vcpu = vm.vcpus[0]
+        figures += [(f"avmm_vcpu_{figure.name}", figure.kind) for figure, _ in (*vcpu.arch.figures(), *vcpu.engine.figures())]
         for region in vm.bus:
             figures += [(f"avmm_device_{figure.name}", figure.kind) for figure, _ in region.device.figures()]
     for name, kind in figures:

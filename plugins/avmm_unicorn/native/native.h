@@ -219,7 +219,8 @@ typedef struct Vcpu {
     Hypercall *call;
     /* Counted with plain integers, read by whoever asks. */
     unsigned long long tlb_broadcasts, code_broadcasts, external_aborts, untranslatable;
-    unsigned long long alone_instructions, translated, taken_over;
+    unsigned long long alone_instructions;
+    unsigned long long translated, taken_from_vcpus, taken_from_cache; /* blocks */
     unsigned served_reads, served_writes;  /* since they were settled last */
     unsigned flushes_handled;              /* since count_tlb_flushes() was called last, as the two below */
     unsigned flushes_requested, flush_ipis; /* by others, under `machine->lock` */

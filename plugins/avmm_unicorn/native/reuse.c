@@ -203,10 +203,12 @@ bool avmm_take_over(Vcpu *vcpu, void *tb)
         return false;
     }
     if (take_from_cache(vcpu, tb)) {
+        vcpu->taken_from_cache++;
         return true;
     }
     for (int i = 0; i < machine->vcpu_count; i++) {
         if (machine->vcpus[i] != vcpu && take_from(vcpu, tb, machine->vcpus[i])) {
+            vcpu->taken_from_vcpus++;
             return true;
         }
     }

@@ -135,10 +135,9 @@ int avmm_gen_code(void *tcg, void *tb)
             (&FIELD(uint16_t, tb, TB_JUMP_ENDS))[i] = block->jump_ends[i];
             (&FIELD(uintptr_t, tb, TB_JUMP_PLACES))[i] = block->jump_places[i];
         }
-        vcpu->taken_over++;
     } else {
         size = lib.gen_code(tcg, tb);
-        vcpu->translated++;
+        vcpu->translated += size > 0;
     }
     if (size > 0) {
         note_translation(vcpu, tb, (uint32_t)size);

@@ -258,7 +258,8 @@ static PyMemberDef members[] = {
     {"untranslatable", T_ULONGLONG, offsetof(Vcpu, untranslatable), READONLY, NULL},
     {"alone_instructions", T_ULONGLONG, offsetof(Vcpu, alone_instructions), READONLY, NULL},
     {"translated", T_ULONGLONG, offsetof(Vcpu, translated), READONLY, NULL},
-    {"taken_over", T_ULONGLONG, offsetof(Vcpu, taken_over), READONLY, NULL},
+    {"taken_from_vcpus", T_ULONGLONG, offsetof(Vcpu, taken_from_vcpus), READONLY, NULL},
+    {"taken_from_cache", T_ULONGLONG, offsetof(Vcpu, taken_from_cache), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 

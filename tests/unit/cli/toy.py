@@ -7,7 +7,7 @@ wait | off | reset | fault | raise
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import IntEnum
 
 from avmm.plugin import (
@@ -26,6 +26,8 @@ from avmm.plugin import (
     EngineOptions,
     Exit,
     Fault,
+    Figure,
+    FigureValue,
     MemorySlot,
     SystemEvent,
     SystemRegister,
@@ -156,6 +158,9 @@ class ToyVcpuEngine:
 
     def write_register(self, name: str, value: int) -> None:
         self._pc = value
+
+    def figures(self) -> Iterable[tuple[Figure, FigureValue]]:
+        return ()
 
     def close(self) -> None:
         pass

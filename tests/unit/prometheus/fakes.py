@@ -41,7 +41,7 @@ class FakeDevice(Device):
         return self._figures
 
 
-class FakeArch:
+class FakeKeeper:
     """Keeps the figures it is given."""
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class FakeArch:
         return self.own
 
 
-class FakeEngine:
+class FakeEngine(FakeKeeper):
     instructions = 0
 
 
@@ -62,7 +62,7 @@ class FakeVcpu:
     """The attributes of a vCPU that are read."""
 
     def __init__(self, index: int) -> None:
-        self.index, self.stats, self.engine, self.arch = index, VcpuStats(), FakeEngine(), FakeArch()
+        self.index, self.stats, self.engine, self.arch = index, VcpuStats(), FakeEngine(), FakeKeeper()
         self.acks: list[Acknowledgements] = []
         self.halt_poll = HaltPoll()
         self.timed = 0

@@ -393,6 +393,31 @@ class TestFigures:
         assert page.value("avmm_vcpu_timer_lateness_seconds_count", vm="vm0", vcpu="0", timer="virtual") == 1
         assert page.kinds["avmm_vcpu_timer_lateness_seconds"] == "histogram"
 
+    def test_an_engine_s(self, board: Board) -> None:
+        blocks = [Figure("code_blocks", FigureKind.COUNTER, "Blocks.", {"source": source}) for source in ("vcpu", "cache")]
+        board.vm.parts[0].arch.own = [(FIRES, 7)]
+        for vcpu, values in enumerate(((2, 3), (5, 0))):
+            board.vm.parts[vcpu].engine.own = list(zip(blocks, values, strict=True))
+        page = board.page()
+        assert page.value("avmm_vcpu_code_blocks_total", vm="vm0", vcpu="0", source="cache") == 3
+        assert page.value("avmm_vcpu_code_blocks_total", vm="vm0", vcpu="1", source="vcpu") == 5
+        assert page.value("avmm_vcpu_timer_fires_total", vm="vm0", vcpu="0") == 7
+        assert page.value("avmm_scrape_failures_total", vm="vm0") == 0
+
+    def test_an_engine_s_of_the_name_of_an_architecture_s_is_left_out(self, board: Board) -> None:
+        board.vm.parts[0].arch.own = [(FIRES, 7)]
+        board.vm.parts[0].engine.own = [(FIRES, 8)]
+        page = board.page()
+        assert page.value("avmm_vcpu_timer_fires_total", vm="vm0", vcpu="0") == 7
+        assert page.value("avmm_scrape_failures_total", vm="vm0") == 1
+
+    def test_an_engine_that_raises_keeps_nobody_else_s(self, board: Board) -> None:
+        board.vm.parts[0].engine.broken = True
+        board.vm.parts[0].arch.own = board.vm.parts[1].arch.own = [(FIRES, 7)]
+        page = board.page()
+        assert [page.value("avmm_vcpu_timer_fires_total", vm="vm0", vcpu=vcpu) for vcpu in "01"] == [7, 7]
+        assert page.value("avmm_scrape_failures_total", vm="vm0") == 1
+
     def test_a_device_s(self, board: Board) -> None:
         depth = Figure("queue_depth", FigureKind.GAUGE, "Requests waiting.", {"queue": "rx"})
         board.vm.add_device("net0", [(depth, 3)])

@@ -48,7 +48,7 @@ def pair(request: pytest.FixtureRequest) -> Iterator[Guest]:
 def made(guest: Guest, vcpu: int = 1) -> tuple[int, int]:
     """Blocks that this vCPU translated, and that it took over."""
     one = native(guest.vcpus[vcpu])
-    return one.translated, one.taken_over
+    return one.translated, one.taken_from_vcpus
 
 
 def run(guest: Guest, address: int = CODE, *, vcpu: int, **registers: int) -> None:

@@ -49,14 +49,14 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def call_and_loop(guest: Guest, vcpu: int = 0) -> tuple[int, int]:
-    """Carry out a program with calls and a loop; the blocks it took to translate, and those taken over."""
+    """Carry out a program with calls and a loop; the blocks it took to translate, and those taken from the cache."""
     guest.load(CALLED, programs.SET_ONE)
     guest.load(CODE, CALL_AND_LOOP)
     one = native(guest.vcpus[vcpu])
-    before = one.translated, one.taken_over
+    before = one.translated, one.taken_from_cache
     run(guest, vcpu=vcpu, x1=ROUNDS)
     assert guest.registers("x0", "x1", vcpu=vcpu) == (1, 0)
-    return one.translated - before[0], one.taken_over - before[1]
+    return one.translated - before[0], one.taken_from_cache - before[1]
 
 
 def first_run(folder: Path, **options: bool) -> int:
@@ -91,7 +91,7 @@ def in_another_process(function: str, folder: Path) -> str:
 
 
 def second_run(folder: Path) -> tuple[int, int]:
-    """The blocks it took to translate, and those taken over."""
+    """The blocks it took to translate, and those taken from the cache."""
     with Guest(translation_cache=folder) as guest:
         return call_and_loop(guest)
 
@@ -153,7 +153,7 @@ def test_a_number_that_could_be_an_address_of_ours_is_not_adjusted(folder: Path)
             guest.load(CODE, (*load, *programs.WFI))  # movz x0, then movk
             run(guest, vcpu=0)
             assert guest.registers("x0") == (number,)
-            assert native(guest.vcpu).taken_over == 0, "it is in no file"
+            assert native(guest.vcpu).taken_from_cache == 0, "it is in no file"
 
 
 @pytest.mark.parametrize(
