@@ -25,7 +25,7 @@ from avmm.record import Record
 from avmm.view import LineView, VcpuView
 
 if TYPE_CHECKING:
-    from avmm.instrument import Figure, FigureValue
+    from avmm.figure import Figure, FigureValue
     from avmm.vcpu.vcpu import Vcpu
 
 

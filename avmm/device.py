@@ -18,7 +18,7 @@ from avmm.rom import Rom, loose_rom
 from avmm.served import ServedRegister, loose_register
 
 if TYPE_CHECKING:
-    from avmm.instrument import Figure, FigureValue
+    from avmm.figure import Figure, FigureValue
 
 
 class Width(IntEnum):

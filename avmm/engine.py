@@ -19,7 +19,7 @@ from avmm.record import Record
 from avmm.served import ServedMmio
 
 if TYPE_CHECKING:
-    from avmm.instrument import Figure, FigureValue
+    from avmm.figure import Figure, FigureValue
 
 
 class CountedEvent(IntEnum):

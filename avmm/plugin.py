@@ -59,19 +59,9 @@ from avmm.exits import (
     Kicked,
     Yielded,
 )
+from avmm.figure import BUCKETS, Figure, FigureKind, FigureValue, Histogram
 from avmm.halt import Halt, HaltReason
-from avmm.instrument import (
-    BUCKETS,
-    Figure,
-    FigureKind,
-    FigureValue,
-    Histogram,
-    Instrument,
-    InstrumentFactory,
-    KickAction,
-    ObservedVm,
-    VcpuStats,
-)
+from avmm.instrument import Instrument, InstrumentFactory, KickAction, ObservedVm, VcpuStats
 from avmm.irq import IrqChip, IrqLine
 from avmm.lifecycle import State
 from avmm.lock import DeviceLock

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from avmm.clock import Clock
 from avmm.exits import ExitReason
-from avmm.instrument import BUCKETS, Histogram, KickAction, ObservedVm, VcpuStats
+from avmm.figure import BUCKETS, Histogram
+from avmm.instrument import KickAction, ObservedVm, VcpuStats
 from avmm.record import Record
 
 SHOWN_VCPUS = 16

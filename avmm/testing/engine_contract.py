@@ -11,7 +11,7 @@ import pytest
 
 from avmm.engine import CountedEvent, EventLimit, Hypercall, VcpuEngine, event_bit
 from avmm.exits import BudgetExhausted, Halted, Kicked
-from avmm.instrument import Figure, FigureKind, FigureValue
+from avmm.figure import Figure, FigureKind, FigureValue
 from avmm.served import SERVES_READS, SERVES_WRITES, ServedMmio
 from avmm.testing.vm import WATCHDOG_S
 

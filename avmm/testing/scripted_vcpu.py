@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 
 from avmm.engine import CountedEvent, ExternalAbort, SystemRegister, Traps, Undefined
 from avmm.exits import BUDGET_EXHAUSTED, HALTED, KICKED, Debug, Exit, Fault, Halted, Yielded
-from avmm.instrument import Figure, FigureValue
+from avmm.figure import Figure, FigureValue
 from avmm.testing.events import EventCounters
 from avmm.testing.steps import (
     Call,

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import avmm
-from avmm.instrument import Figure, FigureKind, FigureValue
+from avmm.figure import Figure, FigureKind, FigureValue
 
 PAGE = Path(__file__).parents[2] / "docs/figures.md"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import avmm
-from avmm.instrument import FigureKind
+from avmm.figure import FigureKind
 from avmm_prometheus.exposition import sample_name
 from avmm_prometheus.grafana.__main__ import dashboards
 from avmm_prometheus.vcpu_metrics import VCPU_METRICS

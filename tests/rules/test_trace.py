@@ -6,7 +6,7 @@ import pytest
 
 from avmm import ExitReason, KickAction, Request
 from avmm.exits import HALTED, YIELDED
-from avmm.instrument import BUCKETS, Histogram
+from avmm.figure import BUCKETS, Histogram
 from avmm.plugin import Tracepoint, Vcpu
 from avmm.testing import Compute, MmioRead, ScriptedVm, Spin, ToyRequest, in_thread
 

@@ -10,7 +10,8 @@ from avmm.bus import Bus, Region
 from avmm.clock import Clock, VirtualClock
 from avmm.config import MachineConfig
 from avmm.device import Device, Width
-from avmm.instrument import Figure, FigureValue, VcpuStats
+from avmm.figure import Figure, FigureValue
+from avmm.instrument import VcpuStats
 from avmm.irq import IrqLine
 from avmm.lock import DeviceLock
 from avmm.slot import Slot

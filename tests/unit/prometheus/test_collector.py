@@ -13,7 +13,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from avmm.bus import Region
 from avmm.errors import ConfigError
 from avmm.exits import ExitReason
-from avmm.instrument import Figure, FigureKind, FigureValue, Histogram, KickAction
+from avmm.figure import Figure, FigureKind, FigureValue, Histogram
+from avmm.instrument import KickAction
 from avmm.lifecycle import State
 from avmm.vcpu.acks import Acknowledgements
 from avmm_prometheus.collector import VmCollector

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from avmm.instrument import BUCKETS, Histogram
+from avmm.figure import BUCKETS, Histogram
 from avmm_prometheus.histogram import COARSE, FINE, Resolution, merge
 
 

@@ -12,7 +12,7 @@ import structlog
 
 from avmm.errors import ConfigError
 from avmm.exits import ExitReason
-from avmm.instrument import Figure, FigureKind, Histogram
+from avmm.figure import Figure, FigureKind, Histogram
 from avmm.testing import ScriptedVm, Spin
 from avmm_prometheus.collector import VmCollector
 from avmm_prometheus.histogram import COARSE, FINE
