@@ -249,10 +249,13 @@ bool avmm_find_references(const CodePlace *place, ReferenceList *list)
             return false;
         }
         position += instruction.length;
-        bool known = instruction.kind == NO_REFERENCE || instruction.kind == POINTER
-            ? instruction.kind == NO_REFERENCE || note_pointer(place, instruction.at, list)
-            : note_displacement(place, &instruction, position, &constants, list);
-        if (!known) {
+        bool understood = true;
+        if (instruction.kind == POINTER) {
+            understood = note_pointer(place, instruction.at, list);
+        } else if (instruction.kind != NO_REFERENCE) {
+            understood = note_displacement(place, &instruction, position, &constants, list);
+        }
+        if (!understood) {
             return false;
         }
     }
