@@ -16,7 +16,7 @@ from avmm.plugin import get_logger
 from avmm_unicorn import _native, library
 
 LEAST_BLOCKS = 2048
-"""What a run must have translated to be worth the writing: less is translated as fast as it is read."""
+"""What a run must have translated by itself for the file to be written anew."""
 MOST_BYTES = 128 << 20
 UNUSED_S = 30 * 86_400
 """For how long a file is kept that nobody uses."""
@@ -50,13 +50,12 @@ class TranslationCache:
         if self._kept:
             return
         self._kept = True
-        contents = self._machine.keep_translations(self._key, LEAST_BLOCKS, MOST_BYTES)
-        if contents is None:
-            return
         try:
-            self._write(contents)
-            self._remove_unused()
-        except OSError as error:
+            contents = self._machine.keep_translations(self._key, LEAST_BLOCKS, MOST_BYTES)
+            if contents is not None:
+                self._write(contents)
+                self._remove_unused()
+        except (OSError, MemoryError) as error:
             self._log.warning("translation cache not written", error=_reason(error))
 
     def _contents(self) -> mmap.mmap | None:
@@ -106,4 +105,4 @@ def key(cpu_model: int, parallel: bool) -> bytes:
 
 
 def _reason(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or "out of memory"

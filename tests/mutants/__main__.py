@@ -25,7 +25,8 @@ BUILT = ("setup.py", "README.md", "LICENSE")
 """What it takes besides to build the native shim, for mutants of it."""
 TIMEOUT_S = 60
 """A mutant may hang the tests in a way that none of their own watchdogs sees: that is noticed too."""
-MEMORY_BYTES = 2 << 30
+MEMORY_BYTES = 6 << 30
+"""Of address space: two translation buffers of 2 GiB, and what a test may use beside them."""
 
 
 def _build(tree: Path) -> None:

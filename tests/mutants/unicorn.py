@@ -124,6 +124,7 @@ MUTANTS = [
         "",
         (KEPT,),
     ),
+    Mutant("no memory for what would be kept ends the machine", TRANSLATION_FILE, "(OSError, MemoryError)", "OSError", (KEPT,)),
     Mutant("a file that others can write is used", TRANSLATION_FILE, " or status.st_mode & 0o022", "", (KEPT,)),
     Mutant("a file of another user's is used", TRANSLATION_FILE, " or status.st_uid != os.geteuid()", "", (KEPT,)),
     Mutant("a link is followed to translations", TRANSLATION_FILE, " | os.O_NOFOLLOW", "", (KEPT,)),

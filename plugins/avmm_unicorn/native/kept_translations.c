@@ -152,7 +152,8 @@ static void add_translations(NewCache *new, const Vcpu *vcpu)
         const uint32_t *words = translations->words + translation->words;
         uint64_t pc = FIELD(uint64_t, tb, TB_PC), cs_base = FIELD(uint64_t, tb, TB_CS_BASE);
         uint32_t flags = FIELD(uint32_t, tb, TB_FLAGS);
-        if ((FIELD(uint32_t, tb, TB_CFLAGS) & ~(CF_CLUSTER | CF_INVALID)) != 0 || avmm_cached_block(view_of(new, &view), pc, cs_base, flags, words)) {
+        if ((FIELD(uint32_t, tb, TB_CFLAGS) & ~(CF_CLUSTER | CF_INVALID)) != 0
+            || avmm_cached_block(view_of(new, &view), pc, cs_base, flags, words) != NULL) {
             continue;
         }
         const TranslationCache *cache = &vcpu->machine->cache;

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import given
@@ -110,8 +111,8 @@ def test_what_is_kept_does_not_depend_on_where_anything_was(folder: Path, tmp_pa
 
 def far_run(folder: Path) -> int:
     """As `first_run`, on a vCPU whose buffer is so far from the library that no branch reaches it."""
-    with Guest(vcpus=3, translation_cache=folder, options={"translation_buffer_mb": 2047}) as guest:
-        return call_and_loop(guest, 2)[0]
+    with Guest(vcpus=2, translation_cache=folder, options={"translation_buffer_mb": 2047}) as guest:
+        return call_and_loop(guest, 1)[0]
 
 
 def test_what_was_too_far_from_the_library_is_not_kept_with_its_addresses(folder: Path) -> None:
@@ -346,6 +347,15 @@ def test_a_folder_that_cannot_be_is_told_of(tmp_path: Path, told: list[str]) -> 
     (tmp_path / "file").write_bytes(b"")
     first_run(tmp_path / "file" / "folder")
     assert told == ["translation cache not used: Not a directory", "translation cache not written: Not a directory"]
+
+
+def test_no_memory_for_what_would_be_kept_is_told_of(folder: Path, told: list[str]) -> None:
+    class Full:
+        def keep_translations(self, key: bytes, least: int, most: int) -> bytes:
+            raise MemoryError
+
+    translation_cache.TranslationCache(folder, cast("_native.Machine", Full()), 0, parallel=False).keep()
+    assert told == ["translation cache not written: out of memory"]
 
 
 def test_what_could_not_be_written_leaves_nothing_behind(folder: Path, told: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
