@@ -101,12 +101,18 @@ MUTANTS = [
         "false",
         (KEPT,),
     ),
-    Mutant("a file that was cut off is used", TRANSLATION_CACHE, "header->size != size", "false", (KEPT,)),
+    Mutant(
+        "a file that was cut off is used",
+        TRANSLATION_CACHE,
+        "size - header->index != CACHE_CHAINS * sizeof(uint32_t) + header->count * sizeof(CacheEntry)",
+        "false",
+        (KEPT,),
+    ),
     Mutant(
         "where things were is kept with a translation",
         KEEPING,
-        "memset(new->code + reference->at, 0,",
-        "memset(new->code + reference->at, 0, 0 *",
+        "reference->kind == REFERENCE_POINTER ? sizeof(uint64_t) : sizeof(uint32_t));",
+        "0);",
         (KEPT,),
     ),
     Mutant(

@@ -186,7 +186,7 @@ static PyObject *finish(NewCache *new, const uint8_t *key)
     if (new->object == NULL || !resize(new, size)) {
         return NULL;
     }
-    CacheHeader header = {.magic = CACHE_MAGIC, .size = size, .index = new->size, .count = new->count};
+    CacheHeader header = {.magic = CACHE_MAGIC, .index = new->size, .count = new->count};
     memcpy(header.key, key, CACHE_KEY_SIZE);
     memcpy(new->contents, &header, sizeof header);
     uint8_t *place = new->contents + new->size;

@@ -73,7 +73,7 @@ static bool open_contents(TranslationCache *cache, const uint8_t *contents, size
 {
     const CacheHeader *header = (const CacheHeader *)contents;
     if (size < sizeof *header || memcmp(header->magic, CACHE_MAGIC, sizeof header->magic) != 0
-        || memcmp(header->key, key, CACHE_KEY_SIZE) != 0 || header->size != size || header->index % 8 != 0 || header->index > size
+        || memcmp(header->key, key, CACHE_KEY_SIZE) != 0 || header->index % 8 != 0 || header->index > size
         || header->count > UINT32_MAX - 1
         || size - header->index != CACHE_CHAINS * sizeof(uint32_t) + header->count * sizeof(CacheEntry)) {
         return false;

@@ -12,7 +12,7 @@
 
 #include "translations.h"
 
-#define CACHE_MAGIC "avmm-tc\2"
+#define CACHE_MAGIC "avmm-tc\3"
 #define CACHE_CHAINS 65536
 #define CACHE_KEY_SIZE 128
 #define DIGEST_STEP 0x9e3779b97f4a7c15u
@@ -20,8 +20,7 @@
 typedef struct {
     char magic[8];
     uint8_t key[CACHE_KEY_SIZE];
-    uint64_t size, index; /* of it all; where the index begins */
-    uint64_t count;
+    uint64_t index, count; /* where the index begins; of blocks */
 } CacheHeader;
 
 /* Behind it: references, digests of registers, instructions, what to restore, the code, and zeroes up to a multiple of 8 bytes. */

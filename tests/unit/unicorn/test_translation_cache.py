@@ -243,7 +243,7 @@ def test_what_this_run_used_comes_first_where_not_all_has_room(folder: Path, mon
 
 def index_of(contents: bytes) -> int:
     """Where the index of a file begins, behind the blocks."""
-    return int.from_bytes(contents[144:152], "little")
+    return int.from_bytes(contents[136:144], "little")
 
 
 def test_a_run_with_nothing_new_writes_nothing(folder: Path) -> None:
