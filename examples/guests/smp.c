@@ -30,8 +30,8 @@ static void on_tick(void) {
     uint64_t due = read_sysreg(cntv_cval_el0), lateness = counter() - due;
     if (lateness > mine->worst_lateness)
         mine->worst_lateness = lateness;
-    store_release(&mine->ticks, mine->ticks + 1);
-    if (mine->ticks < all_ticks)
+    uint64_t ticks = mine->ticks + 1;
+    if (ticks < all_ticks)
         timer_set(due + period); // from when it was due, not from now: no tick is ever lost
     else
         timer_stop();
@@ -40,6 +40,8 @@ static void on_tick(void) {
         mine->sent++;
         gic_send_sgi(cpu_mpidr(next_cpu()), SGI_RING);
     }
+    // Last: vCPU 0 takes the count of a vCPU that has had all its ticks to be final.
+    store_release(&mine->ticks, ticks);
 }
 
 static void on_sgi(void) {
