@@ -55,7 +55,10 @@ def boot() -> Booting:
     @asynccontextmanager
     async def booting(guest: str, vcpus: int = 1, **settings: object) -> AsyncIterator[Boot]:
         machine = Boot(guest, vcpus, **settings)
-        async with machine.vm:
-            yield machine
+        try:
+            async with machine.vm:
+                yield machine
+        finally:
+            print(machine.console)  # all of it, beside a failure
 
     return booting
