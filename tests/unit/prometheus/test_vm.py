@@ -30,7 +30,7 @@ from avmm.testing import (
     ToyRequest,
 )
 from avmm.vm import Vm
-from avmm_prometheus import endpoint
+from avmm_prometheus import endpoint, probe
 from avmm_prometheus.instrument import PrometheusInstrument, create_instrument
 from tests.unit.prometheus.fakes import FakeDevice
 from tests.unit.prometheus.scrape import Page, get, scrape
@@ -89,8 +89,9 @@ def busy_guest(cpu: ScriptedVcpu) -> Script:
 
 
 @pytest.mark.parametrize("slot", ["inline", "thread"])
-async def test_an_exit_runs_nothing_of_ours(slot: Literal["inline", "thread"]) -> None:
+async def test_an_exit_runs_nothing_of_ours(slot: Literal["inline", "thread"], monkeypatch: pytest.MonkeyPatch) -> None:
     """The cost: while the guest runs and nobody scrapes, not one function of the exporter is called."""
+    monkeypatch.setattr(probe, "PERIOD_S", 3600)  # its looks come with time, and not with what the guest does
     called: list[str] = []
 
     def profile(frame: FrameType, event: str, argument: object) -> None:
@@ -110,10 +111,7 @@ async def test_an_exit_runs_nothing_of_ours(slot: Literal["inline", "thread"]) -
                 sys.setprofile(None)
                 threading.setprofile(None)
             assert vm.vcpus[0].stats.exits >= 750
-            assert set(called) <= {"Probe._look", "Probe._plan", "Probe._time_requests"}, (
-                "ten times a second, whatever the guest does"
-            )
-            assert len(called) < 100
+            assert called == []
         finally:
             await instrument.stop(vm)
 
