@@ -26,8 +26,10 @@ watch: $(VENV)/.run
 	@$(BIN)/avmm metrics config --output $(WATCH_DIR) --target $(WATCH_METRICS) > /dev/null
 	@prometheus --config.file=$(WATCH_DIR)/prometheus/prometheus.yml --storage.tsdb.path=$(WATCH_DIR)/data \
 		--web.listen-address=$(WATCH_PROMETHEUS) 2> $(WATCH_DIR)/prometheus.log & prometheus=$$!; \
-	trap 'kill $$prometheus 2> /dev/null' EXIT; trap 'exit 1' HUP INT TERM; sleep 1; \
-	kill -0 $$prometheus 2> /dev/null || { tail -n 1 $(WATCH_DIR)/prometheus.log >&2; exit 1; }; \
+	trap 'kill $$prometheus 2> /dev/null' EXIT; trap 'exit 1' HUP INT TERM; \
+	until grep -qs 'ready to receive web requests' $(WATCH_DIR)/prometheus.log; do \
+		kill -0 $$prometheus 2> /dev/null || { tail -n 1 $(WATCH_DIR)/prometheus.log >&2; exit 1; }; sleep 0.1; \
+	done; \
 	echo "avmm: Prometheus at http://$(WATCH_PROMETHEUS), dashboards in $(WATCH_DIR)/grafana; Ctrl-A x leaves"; \
 	$(BIN)/avmm run --kernel examples/guests/images/smp.img --smp 4 --memory 128M --append seconds=86400 --metrics $(WATCH_METRICS)
 
