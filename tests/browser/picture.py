@@ -14,7 +14,7 @@ PICTURE = Path(__file__).parents[2] / "docs/how-to/page.png"
 
 def main() -> None:
     """A guest with four vCPUs, after some seconds."""
-    with sync_playwright() as playwright, Machine(lambda ui: ticking(4, ui)) as machine:
+    with sync_playwright() as playwright, Machine(lambda ui: ticking(4, ui, append="")) as machine:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1060, "height": 600})
         page.goto(machine.ui.url)
