@@ -22,7 +22,8 @@ class _Itimerspec(ctypes.Structure):
     _fields_ = (("interval", _Timespec), ("value", _Timespec))
 
 
-_libc = ctypes.CDLL(None, use_errno=True)
+# The interpreter's lock is kept: neither call blocks, and giving it up would cost more than the call.
+_libc = ctypes.PyDLL(None, use_errno=True)
 
 
 class _HostTimer:
@@ -47,6 +48,8 @@ class HostClock:
         self._lock = threading.Lock()  # guards the heap and the timerfd's setting: timers are made on any thread
         self._timers = TimerHeap()
         self._armed_ns = 0
+        setting = _Itimerspec()
+        self._when, self._setting = setting.value, ctypes.byref(setting)  # guarded by the lock, as the timerfd is
         self._loop: asyncio.AbstractEventLoop | None = None
         self._fd: int = _libc.timerfd_create(time.CLOCK_MONOTONIC, os.O_CLOEXEC | os.O_NONBLOCK)
         if self._fd < 0:
@@ -84,8 +87,8 @@ class HostClock:
 
     def _set(self, when_ns: int) -> None:
         """Set the timerfd, or disarm it with 0."""
-        setting = _Itimerspec(value=_Timespec(when_ns // NS_PER_S, when_ns % NS_PER_S))
-        _libc.timerfd_settime(self._fd, _TFD_TIMER_ABSTIME, ctypes.byref(setting), None)
+        self._when.seconds, self._when.nanoseconds = divmod(when_ns, NS_PER_S)
+        _libc.timerfd_settime(self._fd, _TFD_TIMER_ABSTIME, self._setting, None)
 
     def _expired(self) -> None:
         try:
