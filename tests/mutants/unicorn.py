@@ -11,6 +11,8 @@ TRANSLATIONS = UNICORN + "translations.c"
 HOST_CODE = UNICORN + "hostcode.c"
 COPY, COPIED = UNICORN + "private_copy.c", "tests/unit/unicorn/test_private_copy.py"
 UNITS = "tests/unit/unicorn/"
+CODE_ORDER, ORDERED = UNICORN + "code_order.c", UNITS + "test_code_order.py"
+LOOKUP = UNICORN + "lookup.c"
 FIGURES = UNITS + "test_figures.py"
 WATCHED, WATCHES = UNICORN + "watchpoints.c", UNITS + "test_watchpoints.py"
 ATOMIC = UNITS + "test_atomics.py"
@@ -21,6 +23,14 @@ TRANSLATION_FILE = "plugins/avmm_unicorn/translation_cache.py"
 
 
 MUTANTS = [
+    Mutant(
+        "the block that has an address is looked for in the wrong half",
+        CODE_ORDER,
+        "            low = middle + 1;\n",
+        "            low = high;\n",
+        (ORDERED,),
+    ),
+    Mutant("blocks that were dropped are still found", LOOKUP, "        vcpu->code_order.count = 0;\n", "", (ORDERED,)),
     Mutant(
         "a translation of other instructions is taken over",
         REUSE,

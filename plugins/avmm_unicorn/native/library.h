@@ -44,6 +44,9 @@
     SYMBOL(gen_code, "tcg_gen_code_aarch64", int, (void *tcg, void *tb))                                                 \
     SYMBOL(tb_flush, "tb_flush_aarch64", void, (void *cpu))                                                              \
     SYMBOL(lookup_tb_ptr, "helper_lookup_tb_ptr_aarch64", void *, (void *env))                                            \
+    SYMBOL(tb_insert, "tcg_tb_insert_aarch64", void, (void *tcg, void *tb))                                              \
+    SYMBOL(tb_remove, "tcg_tb_remove_aarch64", void, (void *tcg, void *tb))                                              \
+    SYMBOL(tb_of_code, "tcg_tb_lookup_aarch64", void *, (void *tcg, uintptr_t address))                                  \
     SYMBOL(tb_lookup, "tb_htable_lookup_aarch64", void *, (void *cpu, uint64_t, uint64_t, uint32_t, uint32_t))            \
     SYMBOL(code_ram_address, "get_page_addr_code_aarch64", uint64_t, (void *env, uint64_t address))                      \
     SYMBOL(tb_invalidate_range, "tb_invalidate_phys_range_aarch64", void, (void *uc, uint64_t start, uint64_t end))      \

@@ -6,7 +6,7 @@
  * it is the right one costs a cache miss. `jumps` keeps what there is to see beside each of its entries.
  *
  * Where the TLB was flushed, or another block has the place, the library asks a hash table of all blocks there are. `found` is a
- * cache before that, by physical address, which outlives TLB flushes and is eight times as large.
+ * cache before that, by physical address, which outlives TLB flushes.
  */
 #include "native.h"
 
@@ -81,7 +81,7 @@ void *avmm_find_block(void *cpu, uint64_t pc, uint64_t cs_base, uint32_t flags, 
     if (ram_address == UINT64_MAX) {
         return NULL;
     }
-    FoundBlock *found = &vcpu->found[(ram_address >> 2 ^ ram_address >> 17) % FOUND_BLOCKS];
+    FoundBlock *found = &vcpu->found[(ram_address >> 2 ^ ram_address >> 14) % FOUND_BLOCKS];
     if (found->tb != NULL && found->ram_address == ram_address && is_block(found->tb, pc, cs_base, flags, cflags)) {
         return found->tb;
     }
@@ -98,6 +98,7 @@ void avmm_tb_flush(void *cpu)
     Vcpu *vcpu = vcpu_of(cpu);
     if (vcpu != NULL && vcpu->found != NULL) {
         avmm_clear_translations(vcpu);
+        vcpu->code_order.count = 0;
         memset(vcpu->jumps, 0, JUMPS * sizeof *vcpu->jumps);
         memset(vcpu->found, 0, FOUND_BLOCKS * sizeof *vcpu->found);
     }

@@ -171,7 +171,13 @@ typedef struct {
     uint64_t ram_address;
 } FoundBlock;
 
-#define FOUND_BLOCKS 32768
+#define FOUND_BLOCKS 8192
+
+/* Blocks, by where their code is in the translation buffer. */
+typedef struct {
+    void **blocks;
+    size_t count, room;
+} CodeOrder;
 
 /* The events of a block that is being translated. */
 typedef struct {
@@ -207,6 +213,7 @@ typedef struct Vcpu {
     int alone;
     Jump *jumps;       /* JUMPS of them */
     FoundBlock *found; /* FOUND_BLOCKS of them */
+    CodeOrder code_order;
     Translations translations;
     NewBlock block;
     SlotView views[MAX_SLOTS];
@@ -342,6 +349,12 @@ void avmm_end_lookup(Vcpu *vcpu);
 void *avmm_lookup_block(void *env);
 void *avmm_find_block(void *cpu, uint64_t pc, uint64_t cs_base, uint32_t flags, uint32_t cflags);
 void avmm_tb_flush(void *cpu);
+
+/* code_order.c */
+void avmm_tb_insert(void *tcg, void *tb);
+void avmm_tb_remove(void *tcg, void *tb);
+void *avmm_tb_of_code(void *tcg, uintptr_t address);
+void avmm_end_code_order(Vcpu *vcpu);
 
 /* translations.c */
 int avmm_begin_translations(Vcpu *vcpu);

@@ -20,6 +20,7 @@ static void close_vcpu(Vcpu *vcpu)
     }
     vcpu->view_count = 0;
     avmm_end_lookup(vcpu);
+    avmm_end_code_order(vcpu);
     avmm_end_translations(vcpu);
     avmm_free_registers(vcpu);
     if (vcpu->call != NULL) {

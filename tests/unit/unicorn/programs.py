@@ -570,3 +570,13 @@ STORE_LOAD_TWICE = (
     0xF9400026,  # ldr x6, [x1]
     0xD503207F,  # wfi
 )
+
+
+def load_behind(instructions: int) -> Words:
+    """Load from x1 behind so many others."""
+    return (
+        *(0x91000463,) * instructions,  # add x3, x3, #1
+        0xF9400022,  # ldr x2, [x1]
+        0x91000463,  # add x3, x3, #1
+        0xD503207F,  # wfi
+    )
