@@ -48,7 +48,7 @@ static uint8_t *reserve(NewCache *new, size_t length)
 static void add_last(NewCache *new, size_t length)
 {
     const CachedBlock *block = (const CachedBlock *)(new->contents + new->size);
-    uint32_t hash = avmm_block_hash(block->pc, block->flags), *head = &new->heads[hash % CACHE_CHAINS];
+    uint32_t hash = avmm_block_hash(block->pc, block->flags), *head = &new->heads[avmm_cache_chain(block->pc)];
     new->entries[new->count++] = (CacheEntry){hash, *head, (uint32_t)(new->size / 8)};
     *head = new->count;
     new->size += length;

@@ -19,7 +19,7 @@ const CachedBlock *avmm_block_at(const uint8_t *contents, size_t end, uint32_t p
 
 const CachedBlock *avmm_cached_block(const TranslationCache *cache, uint64_t pc, uint64_t cs_base, uint32_t flags, const uint32_t *words)
 {
-    uint32_t hash = avmm_block_hash(pc, flags), number = cache->heads[hash % CACHE_CHAINS], last = cache->count + 1;
+    uint32_t hash = avmm_block_hash(pc, flags), number = cache->heads[avmm_cache_chain(pc)], last = cache->count + 1;
     size_t to_page_end = (PAGE_SIZE - (pc & ~PAGE_MASK)) / sizeof *words; /* a block ends there, and what is behind may not be mapped */
     for (; number != 0 && number < last; last = number, number = cache->entries[number - 1].next) {
         const CacheEntry *entry = &cache->entries[number - 1];

@@ -12,7 +12,7 @@
 
 #include "translations.h"
 
-#define CACHE_MAGIC "avmm-tc\3"
+#define CACHE_MAGIC "avmm-tc\4"
 #define CACHE_CHAINS 65536
 #define CACHE_KEY_SIZE 128
 #define DIGEST_STEP 0x9e3779b97f4a7c15u
@@ -81,6 +81,13 @@ static inline uint64_t avmm_checksum(const CachedBlock *block, size_t length)
 static inline uint32_t avmm_block_hash(uint64_t pc, uint32_t flags)
 {
     return (uint32_t)((pc ^ (uint64_t)flags << 17) * DIGEST_STEP >> 32);
+}
+
+/* The chain of the blocks at `pc`. Those of a page are side by side: who needs one will need the next. */
+static inline uint32_t avmm_cache_chain(uint64_t pc)
+{
+    uint64_t page = (pc >> PAGE_BITS) * DIGEST_STEP >> 32;
+    return (uint32_t)(page << 8 ^ (pc >> 4 & 0xff)) % CACHE_CHAINS;
 }
 
 static inline const Reference *avmm_references(const CachedBlock *block) { return (const Reference *)(block + 1); }
