@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from avmm.cli.exit_codes import ExitCode
 from avmm.errors import FetchError
-from avmm.fetch.places import SUITES
+from avmm.fetch.places import FLAVOURS, SUITES
 from avmm.user_cache import user_cache
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "guest", choices=("debian-arm64",), help="debian-arm64: Debian's kernel for virtual machines, and busybox"
     )
     parser.add_argument("--suite", choices=SUITES, default=SUITES[0], help=f"Debian's release (default: {SUITES[0]})")
+    parser.add_argument(
+        "--flavour", choices=FLAVOURS, default=FLAVOURS[0], help="the kernel for virtual machines, or Debian's usual one, larger"
+    )
     parser.add_argument("--cache", type=Path, metavar="DIR", help="the cache (default: $XDG_CACHE_HOME/avmm, or ~/.cache/avmm)")
     parser.add_argument("--mirror", metavar="URL", help="the archive (default: the one apt uses here, or deb.debian.org)")
     parser.add_argument("--refresh", action="store_true", help="ask the archive for newer packages")
@@ -45,7 +48,8 @@ def command(arguments: argparse.Namespace) -> int:
 
     cache = arguments.cache or user_cache()
     mirror = arguments.mirror or configured_mirror()
-    guest = fetch(cache.absolute(), arguments.suite, mirror, TerminalProgress(), refresh=arguments.refresh)
+    flavour, refresh = arguments.flavour, arguments.refresh
+    guest = fetch(cache.absolute(), arguments.suite, mirror, TerminalProgress(), flavour=flavour, refresh=refresh)
     match arguments.print:
         case None:
             print(f"kernel   {guest.kernel}\ninitrd   {guest.initrd}\nrelease  {guest.release}", flush=True)

@@ -18,14 +18,29 @@ from avmm.errors import FetchError
 from avmm.fetch import initramfs
 from avmm.fetch.archive import Archive, Package
 from avmm.fetch.download import download_checked, write_whole
-from avmm.fetch.initramfs import build_initramfs
+from avmm.fetch.initramfs import MODULES, POWER_BUTTON_MODULES, build_initramfs
 from avmm.fetch.progress import Progress
 from avmm.fetch.signature import KEYRING
 
 _ARCHITECTURE = "arm64"
-_KERNEL, _BUSYBOX = "linux-image-cloud-arm64", "busybox-static"
-_REAL_KERNEL = r"linux-image-\d.*-cloud-arm64"
-"""The package of the kernel itself, on which the former depends."""
+_BUSYBOX = "busybox-static"
+
+
+@dataclass(frozen=True, slots=True)
+class _Flavour:
+    """One of Debian's kernels for an architecture."""
+
+    package: str
+    real_package: str
+    """Pattern for the package of the kernel itself, on which the former depends."""
+    modules: tuple[str, ...] = MODULES
+    """What the initramfs has of its modules."""
+
+
+_FLAVOURS = {
+    "cloud": _Flavour("linux-image-cloud-arm64", r"linux-image-\d.*-cloud-arm64"),
+    "generic": _Flavour("linux-image-arm64", r"linux-image-\d.*-arm64", (*MODULES, *POWER_BUTTON_MODULES)),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,24 +53,34 @@ class Guest:
     """The kernel's: 6.1.0-50-cloud-arm64."""
 
 
-def fetch(cache: Path, suite: str, mirror: str, progress: Progress, *, refresh: bool = False, keyring: Path = KEYRING) -> Guest:
-    """Debian's arm64 kernel of `suite`, and an initramfs for it: from `cache`, or else brought there from `mirror`.
+def fetch(
+    cache: Path,
+    suite: str,
+    mirror: str,
+    progress: Progress,
+    *,
+    flavour: str = "cloud",
+    refresh: bool = False,
+    keyring: Path = KEYRING,
+) -> Guest:
+    """Debian's arm64 kernel of `suite` and `flavour`, and an initramfs for it: from `cache`, or else brought there from `mirror`.
 
     With `refresh` the archive is asked for newer packages. FetchError says in one line what went wrong; the cache is whole then.
     """
-    folder = cache / f"debian-{_ARCHITECTURE}" / suite
+    wanted = _FLAVOURS[flavour]
+    folder = cache / f"debian-{_ARCHITECTURE}" / (suite if flavour == "cloud" else f"{suite}-{flavour}")
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder / "lock"):
         packages = None if refresh else _selection(folder / "packages.json")
         if packages is None:
             progress.step(f"asking {mirror} for Debian {suite}")
-            packages = _select(Archive(mirror, suite, _ARCHITECTURE, keyring, progress))
-        stamp = _stamp(packages)
+            packages = _select(Archive(mirror, suite, _ARCHITECTURE, keyring, progress), wanted)
+        stamp = _stamp(packages, wanted)
         guest = _built(folder, stamp)
         if guest is None:
             kernel, busybox = (_package_file(cache / "packages", mirror, package, progress) for package in packages)
             progress.step("unpacking the kernel and making the initramfs")
-            guest = _build(folder, stamp, kernel, busybox)
+            guest = _build(folder, stamp, kernel, busybox, wanted.modules)
             write_whole(folder / "packages.json", json.dumps([package.as_json() for package in packages], indent=2).encode())
         return guest
 
@@ -68,9 +93,9 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _select(archive: Archive) -> tuple[Package, Package]:
+def _select(archive: Archive, wanted: _Flavour) -> tuple[Package, Package]:
     """Kernel and busybox."""
-    return archive.dependency(archive.package(_KERNEL), _REAL_KERNEL), archive.package(_BUSYBOX)
+    return archive.dependency(archive.package(wanted.package), wanted.real_package), archive.package(_BUSYBOX)
 
 
 def _selection(path: Path) -> tuple[Package, Package] | None:
@@ -82,12 +107,12 @@ def _selection(path: Path) -> tuple[Package, Package] | None:
     return kernel, busybox
 
 
-def _stamp(packages: tuple[Package, Package]) -> str:
+def _stamp(packages: tuple[Package, Package], wanted: _Flavour) -> str:
     """What the built guest depends on: the packages, and this recipe."""
     digest = hashlib.sha256()
-    for part in (*(package.sha256 for package in packages), *initramfs.MODULES, initramfs.MOTD, initramfs.PROFILE):
+    for part in (*(package.sha256 for package in packages), *wanted.modules, initramfs.MOTD, initramfs.PROFILE):
         digest.update(part.encode() + b"\0")
-    for name in ("init.sh", "udhcpc.sh"):
+    for name in ("init.sh", "udhcpc.sh", "power_button.sh"):
         digest.update(initramfs.script(name))
     return digest.hexdigest()
 
@@ -114,7 +139,7 @@ def _package_file(folder: Path, mirror: str, package: Package, progress: Progres
     return path
 
 
-def _build(folder: Path, stamp: str, kernel_deb: Path, busybox_deb: Path) -> Guest:
+def _build(folder: Path, stamp: str, kernel_deb: Path, busybox_deb: Path, wanted: tuple[str, ...]) -> Guest:
     """Make the guest from its packages."""
     kernel = _members(kernel_deb, r"(?:usr/)?(?:boot/vmlinuz-.*|lib/modules/.*\.ko(?:\.xz)?)")
     (image,) = (path for path in kernel if "boot/vmlinuz-" in path)
@@ -124,7 +149,7 @@ def _build(folder: Path, stamp: str, kernel_deb: Path, busybox_deb: Path) -> Gue
     # Named after the kernel, so that a running machine keeps the files it was started with when a newer one comes.
     guest = Guest(folder / f"vmlinuz-{release}", folder / f"initrd-{release}.gz", release)
     write_whole(guest.kernel, kernel[image])
-    write_whole(guest.initrd, build_initramfs(release, busybox, modules))
+    write_whole(guest.initrd, build_initramfs(release, busybox, modules, wanted))
     sizes = {path.name: path.stat().st_size for path in (guest.kernel, guest.initrd)}
     found = {"stamp": stamp, "release": release, "kernel": guest.kernel.name, "initrd": guest.initrd.name, "sizes": sizes}
     write_whole(folder / "guest.json", json.dumps(found, indent=2).encode())

@@ -18,6 +18,11 @@ for bus in platform virtio; do
     [ -n "$aliases" ] && modprobe -a -b -q $aliases 2>/dev/null
 done
 
+# Whoever presses the power button is heard, if the kernel has a driver for it.
+if [ -e /sys/class/input/input0 ]; then
+    modprobe -q evdev && acpid
+fi
+
 # A console whose driver comes just now was not there when the kernel looked for one for us.
 if [ ! -e /proc/self/fd/1 ]; then
     tries=0

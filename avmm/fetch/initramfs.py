@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
 from avmm.fetch.cpio import CpioWriter
@@ -24,6 +24,8 @@ MODULES = (
     "rtc_pl031",
 )
 """By name, with all they depend on, unless the kernel has them built in."""
+POWER_BUTTON_MODULES = ("gpio_keys", "evdev")
+"""What it takes to hear of the power button, in kernels that have a driver for it."""
 
 MOTD = """
 This is Linux on avmm: a shell of busybox. Type `poweroff` (or leave the shell) to end, `reboot` to start again;
@@ -48,11 +50,12 @@ _FOLDERS = (
     "usr/local/bin",
     "usr/local/sbin",
     "var/run",
+    "var/log",
 )
 
 
-def build_initramfs(release: str, busybox: bytes, modules: Mapping[str, bytes]) -> bytes:
-    """The initramfs for the kernel `release`, from its modules by path below its folder."""
+def build_initramfs(release: str, busybox: bytes, modules: Mapping[str, bytes], wanted: Sequence[str] = MODULES) -> bytes:
+    """The initramfs for the kernel `release`, with those `wanted` of its modules by path below its folder."""
     archive = CpioWriter()
     for folder in _FOLDERS:
         archive.folder(folder)
@@ -60,12 +63,14 @@ def build_initramfs(release: str, busybox: bytes, modules: Mapping[str, bytes]) 
     archive.file("bin/busybox", busybox, executable=True)
     archive.file("init", script("init.sh"), executable=True)
     archive.file("etc/udhcpc.sh", script("udhcpc.sh"), executable=True)
+    # Where acpid(8) of busybox looks.
+    archive.file("etc/acpi/PWRF/00000080", script("power_button.sh"), executable=True)
     archive.file("etc/motd", MOTD.encode())
     archive.file("etc/profile", PROFILE.encode())
     archive.file("etc/passwd", b"root::0:0:root:/root:/bin/sh\n")
     archive.file("etc/group", b"root:x:0:\n")
     archive.link("etc/mtab", "/proc/mounts")
-    selected = select(MODULES, modules)
+    selected = select(wanted, modules)
     for module in selected.values():
         archive.file(f"lib/modules/{release}/{module.path}", module.content)
     archive.file(f"lib/modules/{release}/modules.dep", dependency_list(selected).encode())

@@ -36,29 +36,29 @@ class Linux:
         return running(*files, "--memory", "512M", "--append", f"console=ttyAMA0 {append}", *options)
 
 
-Fetcher = Callable[[str], Linux]
+Fetcher = Callable[..., Linux]
 
 
 @pytest.fixture(scope="session")
 def fetched(tmp_path_factory: pytest.TempPathFactory) -> Fetcher:
-    """`fetched("bookworm")`: the kernel of a Debian release. Skips, and says so loudly, where there is no archive."""
-    guests: dict[str, Linux] = {}
+    """`fetched("bookworm", "cloud")`: a kernel of a Debian release. Skips, and says so loudly, where there is no archive."""
+    guests: dict[tuple[str, str], Linux] = {}
     cache = Path(os.environ.get("AVMM_TEST_CACHE", user_cache()))
 
-    def get(suite: str) -> Linux:
-        if suite not in guests:
+    def get(suite: str, flavour: str = "cloud") -> Linux:
+        if (suite, flavour) not in guests:
             folder = tmp_path_factory.mktemp(suite)
-            guest = _fetch(cache, suite)
+            guest = _fetch(cache, suite, flavour)
             programs = {name: build(name, folder) for name in PROGRAMS}
-            guests[suite] = Linux(guest.kernel, initrd_with(guest.initrd, programs, folder / "initrd.gz"), guest.release)
-        return guests[suite]
+            guests[suite, flavour] = Linux(guest.kernel, initrd_with(guest.initrd, programs, folder / "initrd.gz"), guest.release)
+        return guests[suite, flavour]
 
     return get
 
 
-def _fetch(cache: Path, suite: str) -> Guest:
+def _fetch(cache: Path, suite: str, flavour: str) -> Guest:
     try:
-        return fetch(cache, suite, configured_mirror(), Told())
+        return fetch(cache, suite, configured_mirror(), Told(), flavour=flavour)
     except FetchError as error:
         if "is there a network?" not in str(error):
             raise

@@ -84,8 +84,8 @@ class Mirror:
     def add(self, name: str, version: str, content: bytes, depends: str = "") -> None:
         self.packages[name] = version, depends, content
 
-    def add_kernel(self, version: str, modules: dict[str, bytes], *, pack: bool = False) -> None:
-        release = f"{version}-cloud-arm64"
+    def add_kernel(self, version: str, modules: dict[str, bytes], *, pack: bool = False, flavour: str = "cloud-arm64") -> None:
+        release = f"{version}-{flavour}"
         suffix = ".ko.xz" if pack else ".ko"
         drivers = {
             f"./lib/modules/{release}/kernel/drivers/{name}{suffix}": lzma.compress(content) if pack else content
@@ -93,7 +93,7 @@ class Mirror:
         }
         kernel = {f"./boot/vmlinuz-{release}": f"kernel {version}".encode(), "./boot/config": b"config"}
         self.add(f"linux-image-{release}", version, deb(kernel | drivers))
-        self.add("linux-image-cloud-arm64", version, deb({}), f"linux-image-{release} (= {version}), other | another")
+        self.add(f"linux-image-{flavour}", version, deb({}), f"linux-image-{release} (= {version}), other | another")
 
     def publish(self) -> None:
         """Write it all. Not signed: that is for `sign()`."""

@@ -22,10 +22,11 @@ class Fetching:
     def __init__(self, mirror: Mirror, cache: Path, keyring: Path) -> None:
         self.mirror, self.cache, self.keyring = mirror, cache, keyring
 
-    def __call__(self, *, refresh: bool = False) -> tuple[Guest, list[str]]:
+    def __call__(self, *, flavour: str = "cloud", refresh: bool = False) -> tuple[Guest, list[str]]:
         """The guest, and what was downloaded for it."""
         told = Told()
-        guest = fetch(self.cache, "bookworm", self.mirror.url, told, refresh=refresh, keyring=self.keyring)
+        mirror, keyring = self.mirror.url, self.keyring
+        guest = fetch(self.cache, "bookworm", mirror, told, flavour=flavour, refresh=refresh, keyring=keyring)
         return guest, told.downloads
 
 
@@ -68,6 +69,22 @@ def test_packed_modules_are_unpacked(fetching: Fetching) -> None:
     fetching.mirror.publish()
     files = contents(fetching()[0].initrd.read_bytes())
     assert files[f"lib/modules/{RELEASE}/kernel/drivers/virtio_blk.ko"][1] == module(depends="virtio")
+
+
+def test_debians_usual_kernel_hears_of_the_power_button(fetching: Fetching) -> None:
+    drivers = {"gpio_keys": module(), "evdev": module()}
+    fetching.mirror.add_kernel("6.1.0-1", drivers, flavour="arm64")
+    fetching.mirror.add_kernel("6.1.0-1", drivers)
+    fetching.mirror.publish()
+    cloud, generic = fetching()[0], fetching(flavour="generic")[0]
+    folder = fetching.cache / "debian-arm64"
+    assert (cloud.kernel.parent, generic.kernel.parent) == (folder / "bookworm", folder / "bookworm-generic")
+    assert (cloud.release, generic.release) == (RELEASE, "6.1.0-1-arm64")
+    modules = {f"lib/modules/{{}}/kernel/drivers/{name}.ko" for name in drivers}
+    for guest, there in ((cloud, False), (generic, True)):
+        files = contents(guest.initrd.read_bytes())
+        assert [path.format(guest.release) in files for path in modules] == [there, there]
+        assert files["etc/acpi/PWRF/00000080"] == (stat.S_IFREG | 0o755, initramfs.script("power_button.sh"))
 
 
 def test_the_cache_is_enough_without_an_archive(fetching: Fetching) -> None:
