@@ -179,6 +179,19 @@ class Bus:
                     except Exception as error:  # noqa: BLE001 - the plugin boundary
                         self.quarantine(region, error)
 
+    def press_power_button(self) -> bool:
+        """Press every power button there is; False when there is none."""
+        pressed = False
+        with self._lock:
+            for region in self._regions:
+                if not region.quarantined and (press := region.device.power_button) is not None:
+                    pressed = True
+                    try:
+                        press()
+                    except Exception as error:  # noqa: BLE001 - the plugin boundary
+                        self.quarantine(region, error)
+        return pressed
+
     def quarantine(self, region: Region, error: Exception) -> None:
         """Take a device out because it raised `error`. Called with the device lock held."""
         region.faults += 1

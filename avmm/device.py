@@ -44,6 +44,8 @@ class Device(ABC):
 
     It may take the time of a system call that mostly returns at once, for which nobody but the vCPU that wrote waits.
     """
+    power_button: Callable[[], None] | None = None
+    """Presses the machine's power button, where the device is one. Called with the device lock held; returns at once."""
 
     @abstractmethod
     def read(self, offset: int, width: Width) -> int:

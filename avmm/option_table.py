@@ -19,7 +19,7 @@ class OptionTable:
         self.values, self._table = values, table
         for key in values:
             if key not in keys:
-                known = f"there are {', '.join(keys)}" if len(keys) > 1 else f"there is {keys[0]}"
+                known = f"there is {keys[0]}" if len(keys) == 1 else f"there are {', '.join(keys) or 'none'}"
                 raise self.error(key, f"no such setting of {owner}; {known}")
 
     def error(self, key: str, text: str) -> ConfigError:

@@ -122,6 +122,15 @@ class Steering:
         self._living("switched off")
         self._vm.system_event(SystemEvent.SHUTDOWN, "switched off from outside")
 
+    def press_power_button(self) -> None:
+        """Ask the guest to shut down, by the machine's power button. Returns at once; what comes of it is the guest's choice.
+
+        NotThere when the machine has none.
+        """
+        self._living("asked to shut down")
+        if not self._vm.bus.press_power_button():
+            raise NotThere("this machine has no power button: add the device pl061 (--device pl061)")
+
     async def stop(self, detail: str = "stopped from outside") -> None:
         """End the VM from the host's side, and wait until every vCPU is out. Harmless when it is over."""
         await self._vm.stop(detail)

@@ -13,6 +13,12 @@ from avmm_arm64.timer import TimerPpis
 _GIC_PHANDLE, _CLOCK_PHANDLE = 1, 2
 _CPU_PHANDLES = 0x100
 """Where the vCPUs' phandles begin; they have some only if somebody refers to them."""
+_GPIO_PHANDLES = 0x200
+"""Where those of GPIO controllers begin."""
+_POWER_BUTTON_PIN = 3
+"""Of each GPIO controller, as on QEMU's `virt`."""
+_KEY_POWER = 116
+"""Linux, include/uapi/linux/input-event-codes.h."""
 _SPI, _PPI = 0, 1
 _LEVEL_HIGH = 4
 _SECURE_PHYSICAL_PPI, _HYP_PPI = 29, 26
@@ -62,9 +68,16 @@ def build_fdt(board: Board, command_line: str, initrd: tuple[int, int] | None) -
     flash = [place for place in board.devices if place.kind == "cfi-flash"]
     if flash:
         root.append(_flash(flash))
+    gpios = 0
     for place in board.devices:
-        if place not in flash:
-            root.append(_device(place))
+        if place in flash:
+            continue
+        root.append(node := _device(place))
+        if place.kind == "pl061":
+            _gpio(node, _GPIO_PHANDLES + gpios)
+            gpios += 1
+    if gpios:
+        root.append(_keys(gpios))
     blob: bytes = tree.to_dtb(version=17)
     return blob
 
@@ -186,7 +199,7 @@ def _gic(compatible: str, reg: tuple[int, ...]) -> fdt.Node:
     return node
 
 
-_GENERIC_NAMES = {"pl011": "serial", "pl031": "rtc"}
+_GENERIC_NAMES = {"pl011": "serial", "pl031": "rtc", "pl061": "gpio"}
 """What the bindings call devices of a kind (Devicetree Specification 2.2.2); any other's name is its kind."""
 
 
@@ -213,7 +226,7 @@ def _device(place: DevicePlace) -> fdt.Node:
     """A device's node; a kind without a binding of its own is compatible with `avmm,<kind>`."""
     size = _size(place)
     match place.kind:
-        case "pl011" | "pl031":
+        case "pl011" | "pl031" | "pl061":
             node = _node(_device_name(place), reg=(place.address, size))
             _strings(node, "compatible", f"arm,{place.kind}", "arm,primecell")
             clocks = ("uartclk", "apb_pclk") if place.kind == "pl011" else ("apb_pclk",)
@@ -233,3 +246,26 @@ def _device(place: DevicePlace) -> fdt.Node:
     if place.irq is not None:
         _words(node, "interrupts", _SPI, place.irq, _LEVEL_HIGH)
     return node
+
+
+def _gpio(node: fdt.Node, phandle: int) -> None:
+    """What a GPIO controller has beside its registers: pins to refer to, each of which is an interrupt too."""
+    node.append(fdt.Property("gpio-controller"))
+    _words(node, "#gpio-cells", 2)
+    node.append(fdt.Property("interrupt-controller"))
+    _words(node, "#interrupt-cells", 2)
+    _words(node, "#address-cells", 0)
+    _words(node, "phandle", phandle)
+
+
+def _keys(gpios: int) -> fdt.Node:
+    """The power button on each of so many GPIO controllers. How long it may bounce is left to the driver, as QEMU leaves it."""
+    keys = fdt.Node("gpio-keys")
+    _strings(keys, "compatible", "gpio-keys")
+    for number in range(gpios):
+        key = fdt.Node(f"key-poweroff-{number}")
+        _strings(key, "label", "GPIO Key Poweroff")
+        _words(key, "linux,code", _KEY_POWER)
+        _words(key, "gpios", _GPIO_PHANDLES + number, _POWER_BUTTON_PIN, 0)
+        keys.append(key)
+    return keys

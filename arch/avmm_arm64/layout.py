@@ -20,6 +20,8 @@ UART_SPI: Final = 1
 RTC_BASE: Final = 0x0901_0000
 RTC_SPI: Final = 2
 FW_CFG_BASE: Final = 0x0902_0000
+GPIO_BASE: Final = 0x0903_0000
+GPIO_SPI: Final = 7
 VIRTIO_BASE: Final = 0x0A00_0000
 VIRTIO_STRIDE: Final = 0x200
 VIRTIO_FIRST_SPI: Final = 16
@@ -105,6 +107,8 @@ def _candidates(kind: str) -> Sequence[tuple[int, int | None]]:
         return [(UART_BASE, UART_SPI), *platform]
     if kind == "pl031":
         return [(RTC_BASE, RTC_SPI), *platform]
+    if kind == "pl061":
+        return [(GPIO_BASE, GPIO_SPI), *platform]
     if kind.startswith("virtio"):
         return [(VIRTIO_BASE + n * VIRTIO_STRIDE, VIRTIO_FIRST_SPI + n) for n in range(VIRTIO_COUNT)]
     return platform

@@ -10,6 +10,7 @@ ESCAPE = 0x01
 HELP = """\
 Ctrl-A h       this help
 Ctrl-A x       quit: the machine is switched off at once
+Ctrl-A p       press the power button: the guest is asked to shut down
 Ctrl-A s       live statistics, on and off
 Ctrl-A Ctrl-A  send Ctrl-A to the guest
 """
@@ -20,6 +21,7 @@ class Command(Enum):
 
     HELP = b"h"
     QUIT = b"x"
+    POWER_BUTTON = b"p"
     STATISTICS = b"s"
 
 

@@ -18,7 +18,7 @@ from avmm.cli.panic import PanicWatch
 from avmm.cli.statistics import Snapshot, closing_table, growth_table
 from avmm.cli.terminal import RawTerminal
 from avmm.config import MachineConfig
-from avmm.errors import ConfigError
+from avmm.errors import AvmmError, ConfigError
 from avmm.halt import HaltReason
 from avmm.vm import Vm
 
@@ -139,10 +139,18 @@ class Session:
                     self._say(HELP)
                 case Command.QUIT:
                     self._end(ExitCode.OK)
+                case Command.POWER_BUTTON:
+                    self._press_power_button(vm)
                 case Command.STATISTICS:
                     self._live = not self._live
                 case _:
                     assert_never(action)
+
+    def _press_power_button(self, vm: Vm) -> None:
+        try:
+            vm.steering.press_power_button()
+        except AvmmError as error:
+            self._say(f"avmm: {error}\n")
 
     def _resized(self, vm: Vm) -> None:
         """Tell the guest how large the terminal is, where standard output is one."""

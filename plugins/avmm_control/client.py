@@ -140,6 +140,10 @@ class VmClient:
         """Switch it off, at once."""
         return await self._live("power-off")
 
+    async def press_power_button(self) -> VmSummary:
+        """Ask its guest to shut down; a ControlError (404) when it has no power button."""
+        return await self._live("power-button")
+
     async def stop(self) -> VmSummary:
         """End it from the host's side."""
         return await self._live("stop")

@@ -196,6 +196,14 @@ def create_power_off() -> Command:
     return ControlCommand("switch a running VM off", text, _live(lambda vm: vm.power_off()), _one_vm)
 
 
+def create_power_button() -> Command:
+    """`avmm power-button`."""
+    text = (
+        "Press a running VM's power button: its guest is asked to shut down, and does so or not. The VM needs the device pl061."
+    )
+    return ControlCommand("ask a running VM's guest to shut down", text, _live(lambda vm: vm.press_power_button()), _one_vm)
+
+
 def create_stop() -> Command:
     """`avmm stop`."""
     return ControlCommand("end a running VM", "End a running VM from the host's side.", _live(lambda vm: vm.stop()), _one_vm)

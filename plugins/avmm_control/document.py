@@ -25,7 +25,7 @@ A request that is not carried out is answered with a problem of one line (RFC 94
 | 408, 413 | it does not arrive in time, or is too large |
 | 401 | the token is missing or wrong |
 | 403, 421 | it comes from a page of another origin, or is meant for another host |
-| 404 | there is no such VM, vCPU, register, attribute, interrupt input, or memory |
+| 404 | there is no such VM, vCPU, register, attribute, interrupt input, power button, or memory |
 | 409 | the VM's state does not allow it, or the attribute cannot be set (any more) |
 | 429 | too many requests; `Retry-After` says when to try again |
 | 500 | it failed, and the log says why |

@@ -7,8 +7,10 @@ import re
 from playwright.sync_api import Page, expect
 
 from avmm.lifecycle import State
-from avmm.plugin import Device, Width
+from avmm.plugin import Device, DeviceOptions, Width
 from avmm.testing import MmioRead, Spin
+from avmm_gpio import create_device
+from avmm_gpio.device import POWER_BUTTON
 from tests.browser.conftest import Open
 from tests.browser.machine import Machine, scripted, ticking
 
@@ -79,6 +81,11 @@ def test_the_controls_work(opened: Open) -> None:
         page.locator("#confirm-yes").click()
         expect(page.locator("#terminal .xterm-rows")).to_contain_text(re.compile("the one that boots.*the one that boots", re.S))
         assert machine.vm.vcpus[0].stats.requests_handled != boots
+        vm = machine.vm
+        button = create_device(DeviceOptions("gpio0", vm.clock, vm.device_lock, vm.console))
+        vm.bus.add(0x0B00_0000, button, "gpio0")
+        page.locator("#shutdown").click()
+        machine.until(lambda: vm.bus.read(0x0B00_0000 + (1 << POWER_BUTTON << 2), 4) != 0)
         page.locator("#power").click()
         page.locator("#confirm-yes").click()
         expect(page.locator("#notice")).to_contain_text("The machine is over: shutdown")

@@ -56,13 +56,13 @@ def test_each_control_is_reached_by_tab_and_seen_when_it_is(opened: Open) -> Non
         page = opened(machine)
         expect(page.locator("#pause")).to_be_enabled()
         reached = []
-        for _ in range(12):
+        for _ in range(13):
             page.keyboard.press("Tab")
             focus = "() => { const one = document.activeElement; return [one.id, getComputedStyle(one).outlineStyle]; }"
             name, outline = page.evaluate(focus)
             reached.append(name)
             assert outline != "none", name
-        for name in ("pause", "reset", "power", "theme", "help", "freeze", "window", "canvas"):
+        for name in ("pause", "reset", "shutdown", "power", "theme", "help", "freeze", "window", "canvas"):
             assert name in reached
 
 

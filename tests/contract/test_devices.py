@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import avmm_firmware
+import avmm_gpio
 import avmm_rtc
 import avmm_uart
 import avmm_virtio
@@ -26,6 +27,13 @@ class TestPl031(DeviceContract):
 
     def make_device(self, options: DeviceOptions) -> Device:
         return avmm_rtc.create_device(options)
+
+
+class TestPl061(DeviceContract):
+    """The GPIO controller."""
+
+    def make_device(self, options: DeviceOptions) -> Device:
+        return avmm_gpio.create_device(options)
 
 
 class TestVirtioConsole(DeviceContract):

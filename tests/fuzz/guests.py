@@ -19,7 +19,7 @@ from avmm.testing import (
     WriteSystemRegister,
 )
 from avmm.testing.steps import Step
-from avmm_arm64.layout import GICC_BASE, GICD_BASE, GICR_BASE, RTC_BASE, UART_BASE, VIRTIO_BASE
+from avmm_arm64.layout import GICC_BASE, GICD_BASE, GICR_BASE, GPIO_BASE, RTC_BASE, UART_BASE, VIRTIO_BASE
 from tests.unit.arm64.fakes import EL0, EL1H
 
 GICC_CTLR, GICC_IAR, GICC_EOIR = GICC_BASE, GICC_BASE + 0xC, GICC_BASE + 0x10
@@ -36,6 +36,8 @@ frames = st.sampled_from(
             (UART_BASE, 0x50),
             (RTC_BASE, 0x1000),
             (RTC_BASE, 0x30),
+            (GPIO_BASE, 0x1000),
+            (GPIO_BASE + 0x400, 0x24),
             (VIRTIO_BASE, 0x200),
             (VIRTIO_BASE, 0x80),
         ),

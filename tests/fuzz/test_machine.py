@@ -47,7 +47,7 @@ def machine(guests: Sequence[Guest], irqchip: str) -> Vm:
             memory="1M",
             clock="virtual",
             slot="inline",
-            devices={"testdev": {"kind": "virtio-console", "testdev": True}},
+            devices={"testdev": {"kind": "virtio-console", "testdev": True}, "gpio0": {"kind": "pl061"}},
         ),
         plugins=ToyPlugins(),
     )
@@ -83,7 +83,7 @@ acts: st.SearchStrategy[Act] = st.one_of(
     st.tuples(st.just("attribute"), attributes),
     st.tuples(st.just("line"), st.tuples(st.integers(-1, 300), st.booleans())),
     st.tuples(st.just("request"), st.tuples(st.sampled_from([Request.TLB_FLUSH, Request.MMU_RELOAD, Request.UNBLOCK]))),
-    st.tuples(st.sampled_from(["start", "pause", "resume", "reset", "snapshot"]), st.just(())),
+    st.tuples(st.sampled_from(["start", "pause", "resume", "reset", "snapshot", "button"]), st.just(())),
     st.tuples(st.just("power"), st.tuples(st.integers(0, VCPUS - 1), st.booleans())),
     st.tuples(st.just("advance"), st.tuples(st.integers(0, 10**12))),
 )
@@ -124,6 +124,8 @@ def at_once(vm: Vm, name: str, *arguments: object) -> None:
             vm.make_all_cpus_request(request)
         case "reset", ():
             vm.system_event(SystemEvent.RESET)
+        case "button", ():
+            vm.steering.press_power_button()
         case "snapshot", ():
             take_snapshot(vm)
         case "power", (int(index), bool(on)):

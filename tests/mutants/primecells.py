@@ -1,4 +1,4 @@
-"""Mutants of the serial port (PL011) and the clock (PL031)."""
+"""Mutants of the serial port (PL011), the clock (PL031) and the GPIO controller (PL061)."""
 
 from __future__ import annotations
 
@@ -39,6 +39,70 @@ MUTANTS = [
         "registers[Register.RSR_ECR] & RSR_OE | character",
         "registers[Register.RSR_ECR] | character",
         ("tests/unit/test_pl011.py",),
+    ),
+    Mutant(
+        "a write to GPIODATA is about all pins",
+        "plugins/avmm_gpio/pl061.py",
+        "mask = 0 if offset & 3 else offset >> 2 & self._dir",
+        "mask = 0 if offset & 3 else self._dir",
+        ("tests/unit/test_pl061.py",),
+    ),
+    Mutant(
+        "an input pin takes the value written",
+        "plugins/avmm_gpio/pl061.py",
+        "mask = 0 if offset & 3 else offset >> 2 & self._dir",
+        "mask = 0 if offset & 3 else offset >> 2",
+        ("tests/unit/test_pl061.py",),
+    ),
+    Mutant(
+        "an edge that is cleared is masked instead",
+        "plugins/avmm_gpio/pl061.py",
+        "                self._edges &= ~value\n",
+        "                self._mask &= ~value\n",
+        ("tests/unit/test_pl061.py",),
+    ),
+    Mutant(
+        "the chosen edge counts alone even where both do",
+        "plugins/avmm_gpio/pl061.py",
+        "changed & (self._both | ~(self.lines ^ self._rising))",
+        "changed & ~(self.lines ^ self._rising)",
+        ("tests/unit/test_pl061.py",),
+    ),
+    Mutant(
+        "the line of an output interrupts",
+        "plugins/avmm_gpio/pl061.py",
+        "(before ^ self.lines) & ~self._dir & ~self._level",
+        "(before ^ self.lines) & ~self._level",
+        ("tests/unit/test_pl061.py",),
+    ),
+    Mutant(
+        "a level that ends stays",
+        "plugins/avmm_gpio/pl061.py",
+        "        return self._edges & ~self._level | levels & self._level\n",
+        "        self._edges |= levels & self._level\n        return self._edges\n",
+        ("tests/unit/test_pl061.py",),
+    ),
+    Mutant(
+        "the power button is let go of before the guest has looked",
+        "plugins/avmm_gpio/device.py",
+        "        self.model.set_line(POWER_BUTTON, high=True)\n",
+        "        self.model.set_line(POWER_BUTTON, high=True)\n"
+        "        self._release = self._clock.call_at(self._clock.now_ns() + HELD_NS, self._due)\n",
+        ("tests/unit/test_pl061.py",),
+    ),
+    Mutant(
+        "a look at other pins is one at the power button",
+        "plugins/avmm_gpio/device.py",
+        "pressed and offset < 0x400 and value & pressed",
+        "pressed and offset < 0x400",
+        ("tests/unit/test_pl061.py",),
+    ),
+    Mutant(
+        "a reset holds the power button",
+        "plugins/avmm_gpio/device.py",
+        "        self._let_go()\n        self.model.reset()\n",
+        "        self.model.reset()\n",
+        ("tests/unit/test_pl061.py",),
     ),
     Mutant(
         "a match of the clock comes again half a time around",

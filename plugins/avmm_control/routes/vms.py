@@ -65,8 +65,15 @@ async def reset(served: Named) -> VmSummary:
 
 @router.post("/{vm}/power-off", status_code=202)
 async def power_off(served: Named) -> VmSummary:
-    """Switch the machine off, at once: there is no power button that would ask the guest."""
+    """Switch the machine off, at once. The power button asks the guest instead."""
     served.steering.power_off()
+    return summary(served.vm)
+
+
+@router.post("/{vm}/power-button", status_code=202)
+async def press_power_button(served: Named) -> VmSummary:
+    """Ask the guest to shut down, by the machine's power button. Whether it does is the guest's choice: the state tells."""
+    served.steering.press_power_button()
     return summary(served.vm)
 
 

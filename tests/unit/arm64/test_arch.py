@@ -81,7 +81,14 @@ class TestPlaces:
         machine.arch.default_devices()
         chosen = [
             machine.arch.place(name, kind, None, None)
-            for name, kind in (("a", "virtio-blk"), ("b", "virtio-net"), ("c", "pl031"), ("d", "doorbell"), ("e", "pl011"))
+            for name, kind in (
+                ("a", "virtio-blk"),
+                ("b", "virtio-net"),
+                ("c", "pl031"),
+                ("d", "doorbell"),
+                ("e", "pl011"),
+                ("f", "pl061"),
+            )
         ]
         assert [(place.address, place.irq) for place in chosen] == [
             (0x0A00_0000, 16),
@@ -89,6 +96,7 @@ class TestPlaces:
             (0x0C00_0000, 112),
             (0x0C01_0000, 113),
             (0x0C02_0000, 114),
+            (0x0903_0000, 7),
         ]
 
     def test_said(self, machine: FakeMachine) -> None:

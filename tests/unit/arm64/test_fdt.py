@@ -18,6 +18,7 @@ from tests.unit.arm64.fakes import FakeMachine
 
 UART = DevicePlace("uart0", "pl011", 0x0900_0000, 1)
 RTC = DevicePlace("rtc", "pl031", 0x0901_0000, 2)
+GPIO = DevicePlace("gpio", "pl061", 0x0903_0000, 7)
 DISK = DevicePlace("disk", "virtio-blk", 0x0A00_0200, 17)
 DOORBELL = DevicePlace("bell", "doorbell", 0x0C00_0000, 112)
 FLASH = [DevicePlace(f"flash{n}", "cfi-flash", n * 0x0400_0000, None) for n in (0, 1)]
@@ -108,6 +109,19 @@ class TestNodes:
         assert not tree.exist_property("interrupts", "mailbox@c010000")
         assert not tree.exist_property("stdout-path", "chosen")
 
+    def test_a_gpio_controller_and_the_power_button_on_it(self) -> None:
+        """As QEMU describes them, with what the bindings ask for beside."""
+        other = replace(GPIO, name="other", address=0x0C00_0000, irq=112)
+        tree = parse(build_fdt(board(GPIO, other), "", None))
+        assert strings(tree, "gpio@9030000", "compatible") == ["arm,pl061", "arm,primecell"]
+        assert words(tree, "gpio@9030000", "interrupts") == [0, 7, 4]
+        for number, path in enumerate(("gpio@9030000", "gpio@c000000")):
+            [controller] = words(tree, path, "phandle")
+            key = f"gpio-keys/key-poweroff-{number}"
+            assert words(tree, key, "gpios") == [controller, 3, 0]
+            assert words(tree, key, "linux,code") == [116]
+        assert not parse(build_fdt(board(RTC), "", None)).exist_node("gpio-keys")
+
     def test_what_firmware_has(self) -> None:
         """As QEMU describes them: all flash is one node."""
         tree = parse(build_fdt(board(FLASH[1], UART, FW_CFG, FLASH[0]), "", None))
@@ -133,7 +147,7 @@ class TestNodes:
 @pytest.mark.skipif(shutil.which("dtc") is None, reason="dtc is not installed")
 @pytest.mark.parametrize(("vcpus", "gicv2"), [(1, False), (4, False), (64, False), (1, True), (8, True)])
 def test_dtc_accepts_it_without_a_warning(vcpus: int, gicv2: bool) -> None:
-    machine = replace(board(*FLASH, UART, RTC, FW_CFG, DISK, DOORBELL, SILENT, vcpus=vcpus), gicv2=gicv2)
+    machine = replace(board(*FLASH, UART, RTC, GPIO, FW_CFG, DISK, DOORBELL, SILENT, vcpus=vcpus), gicv2=gicv2)
     blob = build_fdt(machine, "quiet", (0x4800_0000, 0x4900_0000))
     done = subprocess.run(["dtc", "-I", "dtb", "-O", "dts"], input=blob, capture_output=True, check=False, timeout=30)
     assert done.returncode == 0
@@ -144,6 +158,7 @@ BOARDS = {
     "one vCPU": board(UART, RTC, DISK),
     "two clusters": board(UART, RTC, DISK, vcpus=18, cpu="max"),
     "GICv2": replace(board(UART, vcpus=8, cpu="cortex-a72"), gicv2=True, pmu_irqs=(23,)),
+    "a power button": board(UART, GPIO),
     "firmware": board(*FLASH, UART, FW_CFG, DISK),
     "a shared interrupt for each PMU": replace(board(UART, vcpus=2), pmu_irqs=(40, 41)),
     "devices without a binding": board(DOORBELL, SILENT),

@@ -110,6 +110,14 @@ def test_ctrl_a_h_helps(start: Start) -> None:
     assert screen.end() == (0, True)
 
 
+def test_ctrl_a_p_presses_the_power_button(start: Start) -> None:
+    screen = start("spin")
+    screen.type(b"\x01p")
+    screen.until(b"avmm: this machine has no power button: add the device pl061 (--device pl061)\r\n")
+    screen.type(b"\x01x")
+    assert screen.end() == (0, True)
+
+
 def test_ctrl_a_s_shows_statistics(start: Start) -> None:
     screen = start("spin")
     screen.type(b"\x01s")

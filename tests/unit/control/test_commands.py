@@ -113,6 +113,9 @@ async def test_a_life(vm, avmm):
     assert out.startswith(f"web: running, process {os.getpid()}, ")
     assert "VCPU  DOES" in out
     assert json.loads((await avmm("inspect", "web", "--json"))[1])["snapshot"]["name"] == "web"
+    assert (await avmm("power-button", "web"))[
+        2
+    ] == "avmm: this machine has no power button: add the device pl061 (--device pl061)\n"
     assert (await avmm("reset", "web"))[0] == 0
     await vm.until(lambda: vm.toy.boots == 2 and vm.state() == "running")
     events = asyncio.create_task(avmm("events", "web"))

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from avmm import HaltReason
+from avmm.plugin import Console, DeviceLock, DeviceOptions
 from avmm.testing import Spin
+from avmm_gpio import create_device
+from avmm_gpio.device import POWER_BUTTON
 
 
 def refused(response, status):
@@ -50,6 +53,16 @@ async def test_reset(serve):
     async with serve() as (vm, http):
         assert (await http.post("/v1/vms/test/reset")).status_code == 202
         await vm.until(lambda: vm.toy.boots == 2 and vm.state() == "running")
+
+
+async def test_the_power_button(serve):
+    async with serve() as (vm, http):
+        assert "no power button" in refused(await http.post("/v1/vms/test/power-button"), 404)
+        lock = DeviceLock()
+        vm.bus.add(0x1000, create_device(DeviceOptions("gpio0", vm.clock, lock, Console(lock))), "gpio0")
+        response = await http.post("/v1/vms/test/power-button")
+        assert (response.status_code, response.json()["state"]) == (202, "running")
+        assert vm.bus.read(0x1000 + (1 << POWER_BUTTON << 2), 4) == 1 << POWER_BUTTON
 
 
 @pytest.mark.parametrize(("how", "reason"), [("power-off", HaltReason.SHUTDOWN), ("stop", HaltReason.STOPPED)])

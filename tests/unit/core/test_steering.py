@@ -10,7 +10,7 @@ from avmm import HaltReason, LifecycleError
 from avmm.clock import VirtualClock
 from avmm.errors import NotThere
 from avmm.exits import HALTED, YIELDED
-from avmm.plugin import MAX_STEP, StepResult, SystemEvent
+from avmm.plugin import MAX_STEP, Device, StepResult, SystemEvent, Width
 from avmm.testing import Call, Compute, ScriptedVm, Spin, ToyCall
 from avmm.vcpu.mode import Tracepoint
 
@@ -198,6 +198,65 @@ async def test_switching_off_is_an_end_like_the_guests_own():
         await vm.steering.stop()
         with pytest.raises(LifecycleError, match="halted"):
             vm.steering.reset()
+
+
+class Button(Device):
+    """A device with a power button."""
+
+    size = 0x10
+
+    def __init__(self, *, broken: bool = False) -> None:
+        self.presses: list[bool] = []
+        self._broken = broken
+        self.power_button = self._press
+
+    def _press(self) -> None:
+        self.presses.append(True)
+        if self._broken:
+            raise RuntimeError("stuck")
+
+    def read(self, offset: int, width: Width) -> int:
+        return 0
+
+    def write(self, offset: int, width: Width, value: int) -> None:
+        pass
+
+
+async def test_the_power_button_is_pressed_while_the_machine_runs_or_is_paused():
+    async with ScriptedVm(ENDLESS) as vm:
+        button = Button()
+        vm.bus.add(0x1000, button, "button")
+        with pytest.raises(LifecycleError, match="init cannot be asked to shut down"):
+            vm.steering.press_power_button()
+        await paused(vm)
+        vm.steering.press_power_button()
+        await vm.steering.resume()
+        vm.steering.press_power_button()
+        assert button.presses == [True, True]
+        assert vm.state() == "running"
+        vm.steering.power_off()
+        await vm.halted()
+        with pytest.raises(LifecycleError, match="halted cannot be asked to shut down"):
+            vm.steering.press_power_button()
+
+
+async def test_a_machine_without_a_power_button_says_how_to_get_one():
+    async with ScriptedVm(ENDLESS) as vm:
+        await vm.start()
+        with pytest.raises(NotThere, match=r"no power button: add the device pl061 \(--device pl061\)"):
+            vm.steering.press_power_button()
+
+
+async def test_a_power_button_that_raises_is_quarantined():
+    async with ScriptedVm(ENDLESS) as vm:
+        button = Button(broken=True)
+        region = vm.bus.add(0x1000, button, "button")
+        await vm.start()
+        vm.steering.press_power_button()
+        assert region.quarantined
+        with pytest.raises(NotThere):
+            vm.steering.press_power_button()
+        assert button.presses == [True]
 
 
 async def test_two_who_steer_take_turns():

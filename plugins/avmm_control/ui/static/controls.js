@@ -60,6 +60,7 @@ export class Controls {
     by("pause").addEventListener("click", () => this.pause());
     by("step").addEventListener("click", () => this.step());
     by("reset").addEventListener("click", () => this.reset());
+    by("shutdown").addEventListener("click", () => this.shutDown());
     by("power").addEventListener("click", () => this.powerOff());
     by("help").addEventListener("click", () => by("help-dialog").showModal());
   }
@@ -70,7 +71,7 @@ export class Controls {
     const [running, paused] = [state === "running", state === "paused"];
     by("pause").disabled = !(running || paused);
     by("step").disabled = !paused;
-    by("reset").disabled = by("power").disabled = !(running || paused);
+    by("reset").disabled = by("shutdown").disabled = by("power").disabled = !(running || paused);
     say(by("pause-label"), paused ? "Resume" : "Pause");
     by("pause").title = paused ? "Go on (p)" : "Pause (p)";
     by("pause-icon").setAttribute("d", paused ? "M4 2.5l9 5.5-9 5.5z" : "M4 3h3v10H4zM9 3h3v10H9z");
@@ -111,6 +112,10 @@ export class Controls {
   async reset() {
     if (by("reset").disabled) return;
     if (await confirm("Reset the machine?", "It starts again, as by its reset button. What the guest has not written to a disk is lost.", "Reset")) await this.do("reset");
+  }
+
+  async shutDown() {
+    if (!by("shutdown").disabled) await this.do("power-button");
   }
 
   async powerOff() {

@@ -136,7 +136,7 @@ function count() {
 }
 
 const KEYS = {
-  p: () => controls.pause(), s: () => controls.step(), r: () => controls.reset(), o: () => controls.powerOff(),
+  p: () => controls.pause(), s: () => controls.step(), r: () => controls.reset(), d: () => controls.shutDown(), o: () => controls.powerOff(),
   c: () => guest.focus(), f: () => lanes.freeze(lanes.frozen === null), t: () => by("theme").click(), "?": () => by("help").click(),
   "+": () => lanes.zoom(-1), "=": () => lanes.zoom(-1), "-": () => lanes.zoom(1), j: () => select(lanes.selected + 1), k: () => select(lanes.selected - 1),
 };
