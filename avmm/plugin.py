@@ -1,5 +1,6 @@
 """For plugin authors: everything an architecture, an engine, a device or an instrument needs, and nothing else."""
 
+from avmm.affinity import allowed_cores
 from avmm.arch import (
     Arch,
     ArchFactory,
@@ -190,6 +191,7 @@ __all__ = [
     "Width",
     "Yielded",
     "add_tracer",
+    "allowed_cores",
     "arch_request",
     "event_bit",
     "event_index",

@@ -8,7 +8,7 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
-from avmm.affinity import SharedCore
+from avmm.affinity import share_core
 from avmm.arch import Arch, SystemEvent
 from avmm.builder import Installed, Machine, Plugins, assemble
 from avmm.bus import Bus, Region
@@ -99,9 +99,7 @@ class Vm:
                     reached = partial(self._run.end, None, f"vcpu {vcpu.index} executed {most} instructions")
                     vcpu.limit = InstructionLimit(vcpu, most, reached)
             if self.config.affinity == "shared":
-                shared = SharedCore(self.clock, self._slot_threads)
-                shared.start()
-                self._undo.callback(shared.stop)
+                self._undo.callback(share_core(self._slot_threads))
             for name, setting in self.config.instruments.items():
                 await self._add_instrument(self._plugins.instrument(name)(setting))
             for instrument in self._given:

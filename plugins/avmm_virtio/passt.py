@@ -10,7 +10,7 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from avmm.plugin import EventLogger
+from avmm.plugin import EventLogger, allowed_cores
 from avmm_virtio.one_peer import Sleep
 from avmm_virtio.peer import Peer
 from avmm_virtio.stream import StreamNetdev
@@ -29,7 +29,7 @@ class Passt:
     def __init__(self, program: str, arguments: Sequence[str], *, restart_s: float, patience_s: float, sleep: Sleep) -> None:
         self._command = (program, "--foreground", "--quiet", *arguments)
         self._restart_s, self._patience_s, self._sleep = restart_s, patience_s, sleep
-        self._allowed = os.sched_getaffinity(0)
+        self._allowed = allowed_cores()
 
     async def run(self, factory: Callable[[], Peer], log: EventLogger) -> None:
         while True:

@@ -130,4 +130,18 @@ MUTANTS = [
         "                pass",
         (BLK + "test_image.py",),
     ),
+    Mutant(
+        "a disk's threads know only the core that the event loop's thread was on",
+        DISK + "workers.py",
+        "allowed_cores()\n",
+        "os.sched_getaffinity(0)\n",
+        (BLK + "test_file.py",),
+    ),
+    Mutant(
+        "a disk's threads stay on the core of who begins them",
+        DISK + "workers.py",
+        "        os.sched_setaffinity(0, self._allowed)  # and",
+        "        pass  # and",
+        (BLK + "test_file.py",),
+    ),
 ]

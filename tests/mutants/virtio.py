@@ -167,6 +167,13 @@ MUTANTS = [
         ("tests/unit/virtio/net/test_passt.py",),
     ),
     Mutant(
+        "passt knows only the core that the event loop's thread was on",
+        VIRTIO + "passt.py",
+        "allowed_cores()\n",
+        "os.sched_getaffinity(0)\n",
+        ("tests/unit/virtio/net/test_passt.py",),
+    ),
+    Mutant(
         "a frame overtakes those that wait",
         VIRTIO + "net.py",
         "self._netdev.sends_at_once and not self._unsent and",

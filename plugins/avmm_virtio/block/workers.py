@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
+from avmm.plugin import allowed_cores
 from avmm_virtio.block.blockdev import BlockRequest, Operation
 from avmm_virtio.virtqueue import Virtqueue
 
@@ -44,7 +45,7 @@ class Workers:
     ) -> None:
         """`carry_out` may block and sets `error`; `done` is told without any lock held. Both run on the threads."""
         self._name, self._carry_out, self._done, self._now_ns = name, carry_out, done, now_ns
-        self._allowed = os.sched_getaffinity(0)
+        self._allowed = allowed_cores()
         # Taken with the device lock held, and never the other way round.
         self._mutex = threading.Lock()
         self._left = threading.Condition(self._mutex)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from avmm.affinity import share_core
 from avmm.plugin import DeviceLock, Width
 from avmm_virtio import BlockRequest, FileBlockdev
 from avmm_virtio.block.device import F_CONFIG_WCE, F_FLUSH
@@ -291,6 +292,23 @@ def test_while_one_waits_for_the_disk_others_do_not(bench: FileBench, monkeypatc
     held.let_go.set()
     bench.settle()
     assert bench.status(flush) == 0
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="takes two cores to be confined to one")
+async def test_threads_may_run_on_any_core_whatever_those_who_make_and_begin_them_are_confined_to() -> None:
+    allowed, seen = os.sched_getaffinity(0), list[set[int]]()
+    leave = share_core(lambda: ())  # as another VM on this loop may do by now
+    workers = Workers("disk0", lambda request: seen.append(os.sched_getaffinity(0)), lambda requests: None)
+    leave()
+    disk = MemoryDisk(quick=False)
+    BlkBench(disk).flush()
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        workers.submit(*disk.held)
+        await workers.close()
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert seen == [allowed]
 
 
 def test_a_burst_wakes_one_thread() -> None:
