@@ -24,9 +24,10 @@ from avmm.record import Record
 from avmm.rom import Rom
 from avmm.served import ServedMmio, ServedRegister
 from avmm.slot import InlineSlot, Slot, ThreadSlot
+from avmm.vcpu.host import VcpuHost
 from avmm.vcpu.kicker import make_vcpus_request
 from avmm.vcpu.requests import REQUEST_MASK, Request
-from avmm.vcpu.vcpu import Vcpu, VcpuHost
+from avmm.vcpu.vcpu import Vcpu
 
 P = ParamSpec("P")
 R = TypeVar("R")

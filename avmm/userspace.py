@@ -17,8 +17,9 @@ from avmm.exits import HALTED, Exit
 from avmm.lock import DeviceLock
 from avmm.memory import GuestMemory
 from avmm.slot import Slot
+from avmm.vcpu.handlers import Handler
 from avmm.vcpu.requests import Request
-from avmm.vcpu.vcpu import Handler, Vcpu
+from avmm.vcpu.vcpu import Vcpu
 
 _SLICE_INSTRUCTIONS = 10_000
 _NS_PER_INSTRUCTION = 1_000

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol, assert_never
+from typing import TYPE_CHECKING, assert_never
 
-from avmm.clock import Clock
-from avmm.devattr import AttributeValue, resolve
-from avmm.errors import OperationRefused, UnhandledRequest
+from avmm.errors import UnhandledRequest
 from avmm.exits import BudgetExhausted, Debug, Exit, Fault, Halted, Kicked, Yielded
 from avmm.instrument import KickAction
 from avmm.vcpu.acks import Acknowledgements
+from avmm.vcpu.attributes import DeviceAttributes
 from avmm.vcpu.guest_entry import GuestEntry
 from avmm.vcpu.halt import HaltPoll, Sleep
+from avmm.vcpu.handlers import Handler, in_order
+from avmm.vcpu.host import IdleWatch, VcpuHost
 from avmm.vcpu.kicker import make_vcpus_request
 from avmm.vcpu.mode import Tracepoint, VcpuMode
 from avmm.vcpu.posted import PostedWord
@@ -25,29 +26,8 @@ from avmm.vcpu.step import StepEnd
 if TYPE_CHECKING:
     from avmm.slot import Slot
 
-Handler = Callable[["Vcpu"], None]
 
-
-class VcpuHost(Protocol):
-    """The VM, as a vCPU needs it."""
-
-    clock: Clock
-
-    def vcpu_failed(self, vcpu: Vcpu, detail: str) -> None:
-        """The guest cannot go on: an engine fault. Ends the VM as a crash."""
-
-    def vcpu_stopped_for_debug(self, vcpu: Vcpu, pc: int) -> None:
-        """A host breakpoint: pause the VM."""
-
-
-class IdleWatch(Protocol):
-    """Whoever wants to know when every vCPU sleeps (virtual time jumps then)."""
-
-    def sleeps(self) -> None:
-        """One more vCPU sleeps, or is about to look whether it must. The event loop's thread."""
-
-
-class Vcpu(GuestEntry):
+class Vcpu(GuestEntry, DeviceAttributes):
     """One virtual CPU: an asyncio task that runs guest code on a slot, and a word of requests that anybody may set.
 
     Owned by its own thread: its slot's from an entry until the task is needed again (`stay`), else the task's, on the event loop.
@@ -74,7 +54,7 @@ class Vcpu(GuestEntry):
         """`handlers` are the architecture's, by request, in the order they are handled; `names` name requests by number."""
         super().__init__(index, host.clock)
         self._host, self.names = host, names
-        self._handlers = _handlers(handlers)
+        self._handlers = in_order(handlers)
         self._handled = sum(bit for bit, _, _ in self._handlers)
         self.powered_off = False
         self.paused = False
@@ -143,23 +123,6 @@ class Vcpu(GuestEntry):
         """Let a powered-off vCPU run. Any thread. The stale SLEEP request finds nothing to sleep for."""
         self.powered_off = False
         self.wake_up()
-
-    # Device attributes, by number or by name. Event loop's thread.
-
-    def has_attr(self, group: int | str, attribute: int | str) -> bool:
-        """True when the vCPU has such an attribute (KVM_HAS_DEVICE_ATTR)."""
-        try:
-            return self.arch.has_attr(*resolve(self.arch.attribute_groups, group, attribute))
-        except OperationRefused:
-            return False
-
-    def get_attr(self, group: int | str, attribute: int | str) -> int:
-        """The value of an attribute; OperationRefused, with errno and reason, when it cannot be read (KVM_GET_DEVICE_ATTR)."""
-        return self.arch.get_attr(*resolve(self.arch.attribute_groups, group, attribute))
-
-    def set_attr(self, group: int | str, attribute: int | str, value: AttributeValue = None) -> None:
-        """Set an attribute; OperationRefused, with errno and reason, when that cannot be (KVM_SET_DEVICE_ATTR)."""
-        self.arch.set_attr(*resolve(self.arch.attribute_groups, group, attribute), value)
 
     # The run loop: the vCPU's task, and its slot's thread.
 
@@ -328,22 +291,3 @@ def _here(coroutine: Coroutine[object, None, None]) -> None:
     with suppress(StopIteration):
         coroutine.send(None)
         raise AssertionError("what runs on the slot's thread blocks instead of suspending")
-
-
-def _flush_tlb(vcpu: Vcpu) -> None:
-    vcpu.engine.flush_tlb()
-
-
-def _nothing(vcpu: Vcpu) -> None:
-    """The request did its work by being made: it forced another pass through flush_hwstate()."""
-
-
-def _handlers(arch: Mapping[int, Handler]) -> tuple[tuple[int, int, Handler], ...]:
-    """(bit, request, handler) of all requests, in the order in which they are handled."""
-    generic: dict[int, Handler] = {
-        Request.TLB_FLUSH: _flush_tlb,
-        Request.MMU_RELOAD: _flush_tlb,
-        Request.PENDING_TIMER: _nothing,
-        Request.UNBLOCK: _nothing,
-    }
-    return tuple((request_bit(request), int(request), handler) for request, handler in {**generic, **arch}.items())
