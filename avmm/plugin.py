@@ -72,7 +72,7 @@ from avmm.option_table import DeviceTable, OptionTable
 from avmm.packed import unpack
 from avmm.record import Record
 from avmm.rom import Rom
-from avmm.served import ServedMmio, ServedRegister
+from avmm.served import ServedMmio, ServedRegister, loose_register
 from avmm.snapshot import DeviceSnapshot, VcpuSnapshot, VmSnapshot, take_snapshot, take_vcpu_snapshot
 from avmm.steering import MAX_STEP, SteeredVm, Steering, StepResult
 from avmm.userspace import Leave, UserspaceVm
@@ -196,6 +196,7 @@ __all__ = [
     "event_bit",
     "event_index",
     "get_logger",
+    "loose_register",
     "no_such_attribute",
     "parse_endpoint",
     "parse_size",

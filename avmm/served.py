@@ -76,5 +76,5 @@ class ServedMmio(Protocol):
 
 
 def loose_register(_offset: int) -> ServedRegister:
-    """A register that no engine serves, for a device without a machine around it."""
+    """A register that no engine serves, for a device without a machine around it (`DeviceOptions.serve_register`)."""
     return ServedRegister()

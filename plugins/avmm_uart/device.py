@@ -15,6 +15,7 @@ from avmm.plugin import (
     IrqLine,
     ServedRegister,
     Width,
+    loose_register,
 )
 from avmm_uart.pl011 import Pl011
 from avmm_uart.registers import CR_RESET, CR_UARTEN, LCR_H_FEN, Register
@@ -49,7 +50,7 @@ class Pl011Device(Device):
         irq: IrqLine | None,
         *,
         enabled: bool = True,
-        serve_register: Callable[[int], ServedRegister] = lambda _offset: ServedRegister(),
+        serve_register: Callable[[int], ServedRegister] = loose_register,
     ) -> None:
         """`enabled`: after a reset the UART is on, as firmware leaves it, which guests without a driver rely on; there is no
         firmware here. Otherwise it is off, as the hardware comes out of reset."""
