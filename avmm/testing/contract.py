@@ -7,7 +7,9 @@
 The tests need pytest; those of devices pytest-asyncio too.
 """
 
+from avmm.testing.contract_guest import MMIO_ADDRESS, Guest
 from avmm.testing.device_contract import DeviceContract, RecordedIrqs
-from avmm.testing.engine_contract import MMIO_ADDRESS, EngineContract, Guest, RecordedTraps
+from avmm.testing.engine_contract import EngineContract
+from avmm.testing.recorded_traps import RecordedTraps
 
 __all__ = ["MMIO_ADDRESS", "DeviceContract", "EngineContract", "Guest", "RecordedIrqs", "RecordedTraps"]

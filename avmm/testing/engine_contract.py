@@ -5,72 +5,16 @@ from __future__ import annotations
 import threading
 from array import array
 from collections.abc import Iterator
-from enum import Enum
 
 import pytest
 
-from avmm.engine import CountedEvent, EventLimit, Hypercall, VcpuEngine, event_bit
+from avmm.engine import CountedEvent, EventLimit, VcpuEngine, event_bit
 from avmm.exits import BudgetExhausted, Halted, Kicked
 from avmm.figure import Figure, FigureKind, FigureValue
 from avmm.served import SERVES_READS, SERVES_WRITES, ServedMmio
+from avmm.testing.contract_guest import MMIO_ADDRESS, Guest
+from avmm.testing.recorded_traps import RecordedTraps
 from avmm.testing.vm import WATCHDOG_S
-
-MMIO_ADDRESS = 0x1000_0000
-"""Where the guest of `Guest.MMIO` finds registers, in guest physical address space."""
-
-
-class Guest(Enum):
-    """The guests an engine's author writes in the engine's instruction set, for the contract to run."""
-
-    SPIN = "spin"
-    """Execute instructions for ever, touching nothing."""
-    HALT = "halt"
-    """Wait for an interrupt, again and again."""
-    MMIO = "mmio"
-    """Again and again: read 4 bytes at MMIO_ADDRESS, write that plus 1 as 4 bytes to MMIO_ADDRESS + 4."""
-    HYPERCALL = "hypercall"
-    """Again and again: a hypercall with immediate 0."""
-
-
-class RecordedTraps:
-    """Traps that record what comes, and do what a test wants."""
-
-    def __init__(self) -> None:
-        self.accesses: list[tuple[str, int, int, int]] = []
-        """(`read` or `write`, address, width, value)."""
-        self.threads: set[int] = set()
-        self.value = 41
-        """What a read returns."""
-        self.on_access: list[object] = []
-        """Exceptions to raise, or callables to call, one an access; then none."""
-        self.calls = 0
-
-    def _access(self, kind: str, address: int, width: int, value: int) -> None:
-        self.accesses.append((kind, address, width, value))
-        self.threads.add(threading.get_ident())
-        if self.on_access:
-            action = self.on_access.pop(0)
-            if isinstance(action, BaseException):
-                raise action
-            if callable(action):
-                action()
-
-    def mmio_read(self, address: int, width: int) -> int:
-        self._access("read", address, width, self.value)
-        return self.value
-
-    def mmio_write(self, address: int, width: int, value: int) -> None:
-        self._access("write", address, width, value)
-
-    def hypercall(self, call: Hypercall) -> None:
-        self.calls += 1
-        self._access("call", call.immediate, 0, call.argument(0))
-
-    def tlb_flush_all(self) -> None:
-        pass
-
-    def count_tlb_flushes(self, made: int, handled: int, ipis: int) -> None:
-        pass
 
 
 class EngineContract:
