@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from errno import EBADF, EBUSY, EEXIST, EINTR, EINVAL, EIO, ENODEV, ENXIO
 
-from avmm.plugin import Engine, EngineFactory, EngineOptions, MemorySlot, OperationRefused, SystemEvent, UserspaceVm, Vcpu
+from avmm.plugin import EngineFactory, MemorySlot, OperationRefused, SystemEvent, UserspaceVm, Vcpu
 from avmm_arm64.attributes import StolenTimes, TimerAttributes, VcpuAttributes
 from avmm_arm64.kvm_handle import ExitReason, Handle, MpState
-from avmm_arm64.kvm_irqchip import KvmGic, PinsOnly, irq_type
-from avmm_arm64.kvm_vcpu import CPU_MODEL, FirmwareFeatures, KvmVcpu, system_event_exit
-from avmm_arm64.layout import COUNTER_HZ, RAM_BASE
+from avmm_arm64.kvm_irqchip import KvmGic, irq_type
+from avmm_arm64.kvm_vcpu import FirmwareFeatures, system_event_exit
+from avmm_arm64.kvm_vcpu_maker import KvmVcpuMaker
+from avmm_arm64.layout import RAM_BASE
 from avmm_arm64.pmu_attributes import PmuAttribute, PmuAttributes, PmuState
-from avmm_arm64.pmu_options import NO_PMU, PmuOptions
 from avmm_arm64.psci import Psci, PsciCpu
 from avmm_arm64.requests import ArmRequest
-from avmm_arm64.timer import SystemCounter, TimerPpis
+from avmm_arm64.timer import TimerPpis
 
 MAX_VCPUS = 512
 RAM_SIZE = 2 << 20
@@ -35,8 +35,7 @@ class KvmMachine:
     """One VM. Methods raise `OperationRefused` with the errno of KVM's ioctl of that name."""
 
     def __init__(self, vm: UserspaceVm, engine: EngineFactory) -> None:
-        self.vm, self._engine_factory = vm, engine
-        self._engine: Engine | None = None
+        self.vm = vm
         self.handles: list[Handle] = []
         self._by_id: dict[int, Handle] = {}
         self._irqchip: KvmGic | None = None
@@ -44,9 +43,8 @@ class KvmMachine:
         pmus = PmuAttributes(self, lambda: self.has_run, known=_PMU_ATTRIBUTES)
         self.attributes = VcpuAttributes(TimerAttributes(self, TimerPpis()), pmus, self._stolen_times)
         self._cpus: list[PsciCpu] = []
-        self._psci = Psci(self._cpus, vm.system_event)
+        self._maker = KvmVcpuMaker(vm, engine, Psci(self._cpus, vm.system_event), self.attributes)
         vm.on_system_event = self._system_event
-        self._counters = SystemCounter(vm.clock, COUNTER_HZ), SystemCounter(vm.clock, COUNTER_HZ)
         self.has_run = False
         self.system_suspend = False
         """KVM_CAP_ARM_SYSTEM_SUSPEND was enabled."""
@@ -59,8 +57,7 @@ class KvmMachine:
                 await self.vm.interrupt(handle.vcpu)
             if handle.parts is not None:
                 handle.parts.engine.close()
-        if self._engine is not None:
-            self._engine.close()
+        self._maker.close()
         await self.vm.close()
 
     def check_alive(self) -> None:
@@ -121,10 +118,7 @@ class KvmMachine:
     def load(self, image: bytes) -> None:
         """Give the guest its memory, with `image` at its start."""
         if self.vm.memory.find(RAM_BASE, 1) is None:
-            slot = MemorySlot(RAM_BASE, RAM_SIZE)
-            self.vm.memory.add(slot)
-            if self._engine is not None:
-                self._engine.map_memory(slot)
+            self._maker.add_memory(MemorySlot(RAM_BASE, RAM_SIZE))
         self.vm.memory.write(RAM_BASE, image)
 
     def irq_line(self, kind: int | str, vcpu: int, number: int, level: bool) -> None:
@@ -257,35 +251,7 @@ class KvmMachine:
         self.attributes.timers.check(index)
         self.attributes.pmu.check(index)
         self.has_run = True
-        self._make(handle)
-
-    def _make(self, handle: Handle) -> None:
-        """Make the real vCPU."""
-        vm, vcpu, index = self.vm, handle.vcpu, handle.vcpu.index
-        if self._engine is None:
-            self._engine = self._engine_factory(EngineOptions("arm64", CPU_MODEL, vm.clock))
-            for slot in vm.memory:
-                self._engine.map_memory(slot)
-        ppis = self.attributes.timers.vcpus[index]
-        gic = self._irqchip.gic if self._irqchip is not None else None
-        if gic is not None:
-            for intid in (ppis.virtual, ppis.physical):
-                gic.set_ppi_level(index, intid, level=False)  # the wire has an owner now, whose level counts
-        pmu = PmuOptions() if self.attributes.pmu.supported else NO_PMU
-        parts = KvmVcpu(vcpu, vm, gic or PinsOnly(index), self._psci, self._counters, ppis, pmu, handle.firmware, handle.mpidr)
-        parts.attributes = self.attributes
-        vcpu.arch = parts
-        vcpu.engine = self._engine.create_vcpu(index, parts.traps, parts.system_registers, parts.counters)
-        vcpu.engine.count_instructions(on=True)
-        parts.attach(vcpu.engine)
-        parts.reset()
-        vcpu.engine.write_register("pc", 0)
-        for name, value in handle.registers.items():
-            vcpu.engine.write_register(name, value)
-        if parts.pmu is not None:
-            parts.pmu.set_rules(self.attributes.pmu.rules())
-        handle.parts = parts
-        handle.show_pins()
+        self._maker.make(handle, self._irqchip)
 
     def _handle_reset(self, vcpu: Vcpu) -> None:
         if (parts := self.handles[vcpu.index].parts) is not None:
