@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from avmm import config_checks as check
 from avmm import user_cache
-from avmm.config_errors import in_places, in_syntax, in_tables, shown
+from avmm.config_errors import in_places, in_tables, shown
 from avmm.errors import ConfigError
 from avmm.record import Record
 
@@ -23,13 +23,6 @@ Options = Annotated[dict[str, object], check.options]
 FilePath = Annotated[Path | None, check.optional(check.path)]
 OptionalText = Annotated[str | None, check.optional(check.text)]
 Endpoint = Annotated[str | None, check.optional(check.endpoint)]
-
-
-def _place_files(devices: object, folder: Path) -> None:
-    """Have the `file` of every device, unless it is a URI, start from `folder`. What is no table is told of later."""
-    for table in devices.values() if isinstance(devices, dict) else ():
-        if isinstance(table, dict) and isinstance(file := table.get("file"), str) and file and "://" not in file:
-            table["file"] = str(folder / file)
 
 
 class DeviceConfig(Record):
@@ -221,31 +214,9 @@ class MachineConfig(Record):
 
         The files it names are relative to it, the `file` of a device included unless that is a URI.
         """
-        # A machine described by options alone needs neither.
-        import tomllib
+        from avmm import machine_file  # reads TOML: a machine described by options alone does without
 
-        from avmm.toml_places import key_lines
-
-        path = Path(path)
-        try:
-            text = path.read_bytes().decode()
-        except OSError as error:
-            raise ConfigError(error.strerror or str(error), place=str(path)) from None
-        except UnicodeDecodeError as error:
-            raise ConfigError(f"byte {error.start} is not UTF-8 text", place=str(path)) from None
-        try:
-            values = tomllib.loads(text)
-        except ValueError as error:
-            raise in_syntax(error, path, text) from None
-        except RecursionError:
-            raise ConfigError("not TOML that avmm reads: nested too deeply", place=str(path)) from None
-        for key in ("kernel", "initrd", "firmware", "nvram", "control_token_file"):
-            if isinstance(value := values.get(key), str) and value:
-                values[key] = path.parent / value
-        if (folder := values.get("translation_cache")) not in (None, "", "auto", "none") and isinstance(folder, str):
-            values["translation_cache"] = str(path.parent / folder)
-        _place_files(values.get("devices"), path.parent)
-        places = {"": str(path)} | {key: f"{path}:{line}" for key, line in key_lines(text).items()}
+        values, places = machine_file.read(Path(path))
         try:
             return cls(**values)._written(places)
         except ConfigError as error:
