@@ -4,7 +4,8 @@
 
     python examples/guests/build.py [--output DIR] [GUEST ...]
 
-A guest is one file here, linked with runtime/. The result is GUEST.img, a flat arm64 Image, and GUEST.elf.
+A guest is one file here, linked with those of a folder of its name, if there is one, and with runtime/. The
+result is GUEST.img, a flat arm64 Image, and GUEST.elf.
 The same sources give the same bytes wherever they are built: the compiler is pinned (the ziglang wheel),
 and nothing of the machine, the clock or the path goes into a file.
 """
@@ -46,8 +47,9 @@ def guest_names() -> list[str]:
     return sorted(path.stem for path in HERE.glob("*.c"))
 
 
-def runtime_sources() -> list[Path]:
-    return sorted(RUNTIME.glob("*.[cS]"))
+def sources(guest: str) -> list[Path]:
+    """Its own file first, then those of the folder of its name, then the runtime's."""
+    return [HERE / f"{guest}.c", *sorted((HERE / guest).glob("*.c")), *sorted(RUNTIME.glob("*.[cS]"))]
 
 
 def build(guest: str, output: Path) -> tuple[Path, Path]:
@@ -55,8 +57,8 @@ def build(guest: str, output: Path) -> tuple[Path, Path]:
     elf = output / f"{guest}.elf"
     image = output / f"{guest}.img"
     # Relative paths and a fixed directory: the command line is the same in every checkout.
-    sources = [f"{guest}.c", *(path.relative_to(HERE).as_posix() for path in runtime_sources())]
-    command = [sys.executable, "-m", "ziglang", "cc", *FLAGS, "-Iruntime", "-Wl,-T,guest.ld", *sources]
+    files = [path.relative_to(HERE).as_posix() for path in sources(guest)]
+    command = [sys.executable, "-m", "ziglang", "cc", *FLAGS, "-Iruntime", "-Wl,-T,guest.ld", *files]
     subprocess.run([*command, "-o", os.fspath(elf.resolve())], cwd=HERE, check=True)
     image.write_bytes(flatten(elf.read_bytes()))
     return image, elf
