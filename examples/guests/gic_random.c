@@ -15,7 +15,8 @@ enum { IGROUPR = 0x080, ISENABLER = 0x100, ICENABLER = 0x180, ISPENDR = 0x200, I
 enum { ICACTIVER = 0x380, IPRIORITYR = 0x400, GICD_SGIR = 0xf00, CPENDSGIR = 0xf10, SPENDSGIR = 0xf20 };
 enum { GICC_CTLR = 0x00, GICC_PMR = 0x04, GICC_IAR = 0x0c, GICC_EOIR = 0x10, GICC_RPR = 0x14, GICC_DIR = 0x1000 };
 enum { SGI_BASE = 0x10000, SGIR_SELF = 2 << 24, FIRST_SPI = 32, SPI = 40, FIRST_PPI = 16, EACH = 4, TAKEN = 16 };
-enum { BOTH_GROUPS = 3, ACK_CTL = 1 << 2, FIQ_EN = 1 << 3, GICC_EOI_MODE = 1 << 9, ICC_EOI_MODE = 1 << 1, LOWEST = 0xf8, IDLE = 0xff };
+enum { BOTH_GROUPS = 3, ACK_CTL = 1 << 2, FIQ_EN = 1 << 3, GICC_EOI_MODE = 1 << 9, ICC_EOI_MODE = 1 << 1 };
+enum { LOWEST = 0xf8, IDLE = 0xff };
 
 static bool gicv2;
 static uint64_t state;

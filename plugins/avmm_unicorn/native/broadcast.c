@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What concerns all vCPUs of a VM: TLBI ..IS and the instruction cache operations. The vCPU that executes one carries it out on
- * itself and leaves a note for the others, who carry it out before their next block. Where vCPUs are in the guest at once, a TLBI is
- * complete only when they have: the DSB that follows waits for that (translate.c, parallel.c). Nobody waits for instruction cache
- * operations: a note is there before anything that its sender stores later, and no block begins without a look at it.
+ * itself and leaves a note for the others, who carry it out before their next block. Where vCPUs are in the guest at once, a TLBI
+ * is complete only when they have: the DSB that follows waits for that (translate.c, parallel.c). Nobody waits for instruction
+ * cache operations: a note is there before anything that its sender stores later, and no block begins without a look at it.
  */
 #include "native.h"
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What a block's translated code refers to outside of itself, so that it can be moved to another place, of another vCPU or another
- * process. It is x86-64 code, as Intel's and AMD's manuals describe its encoding; the library's code generator uses a small part of it.
- * A block with an instruction that is not known here, or a reference that is not understood, is not moved: it is translated again.
+ * process. It is x86-64 code, as Intel's and AMD's manuals describe its encoding; the library's code generator uses a small part of
+ * it. A block with an instruction that is not known here, or a reference that is not understood, is not moved: it is translated
+ * again.
  */
 #include "translations.h"
 
@@ -196,7 +197,8 @@ static int anchor_of(const Anchors *anchors, uintptr_t address)
     return -1;
 }
 
-static bool note_displacement(const CodePlace *place, const Instruction *instruction, size_t next, size_t *constants, ReferenceList *list)
+static bool note_displacement(const CodePlace *place, const Instruction *instruction, size_t next, size_t *constants,
+                              ReferenceList *list)
 {
     int32_t displacement;
     memcpy(&displacement, place->code + instruction->at, sizeof displacement);

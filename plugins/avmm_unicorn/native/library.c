@@ -65,7 +65,7 @@ static bool read_relocations(void *handle, Relocations *relocations)
 static const Replacement *const replacements[] = {avmm_replacements, avmm_atomics};
 #define GROUPS ((int)(sizeof replacements / sizeof *replacements))
 
-/* A small number from a symbol's value, by which most symbols are told apart from those looked for, without a look at their names. */
+/* A small number from a symbol's value, which tells most symbols from those looked for without a look at their names. */
 static unsigned fingerprint(uintptr_t value)
 {
     return (value >> 4) % FILTER_SIZE;

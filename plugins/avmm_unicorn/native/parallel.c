@@ -94,8 +94,8 @@ static bool others_out(Vcpu *vcpu)
 }
 
 /*
- * Before an instruction that is to be executed with all others stopped. They must be outside the guest, and stay there; two who want
- * this take turns. Outside ourselves meanwhile, so that nobody waits for us who we wait for.
+ * Before an instruction that is to be executed with all others stopped. They must be outside the guest, and stay there; two who
+ * want this take turns. Outside ourselves meanwhile, so that nobody waits for us who we wait for.
  */
 void avmm_begin_alone(Vcpu *vcpu)
 {

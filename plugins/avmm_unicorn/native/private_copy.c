@@ -185,7 +185,10 @@ static bool hide_initialisers(int out, const Image *image)
     return true;
 }
 
-/* What the loader is to do instead of looking up a symbol that the library has itself: a third of its time. It ignores the number. */
+/*
+ * What the loader is to do instead of looking up a symbol that the library has itself: a third of its time. It ignores the
+ * number.
+ */
 static ElfW(Rela) settled(const ElfW(Rela) *wanted, const ElfW(Sym) *symbol)
 {
     uint64_t type = ELF64_R_TYPE(wanted->r_info), number = ELF64_R_SYM(wanted->r_info);

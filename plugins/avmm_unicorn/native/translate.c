@@ -221,9 +221,9 @@ void avmm_translator_loop(const TranslatorOps *ops, DisasContext *context, void 
 void avmm_check_exit_request(void *tcg) { (void)tcg; }
 
 /*
- * tcg_gen_exit_tb(): where a block ends with a system register write or an exception return, the library goes back to its loop to look
- * whether an interrupt can be taken now. There is none to look for unless a line is up, and then interrupt_request says so, or the exit
- * flag is set, which the next block looks at: go on to that.
+ * tcg_gen_exit_tb(): where a block ends with a system register write or an exception return, the library goes back to its loop to
+ * look whether an interrupt can be taken now. There is none to look for unless a line is up, and then interrupt_request says so, or
+ * the exit flag is set, which the next block looks at: go on to that.
  */
 void avmm_exit_block(void *tcg, void *tb, unsigned index)
 {

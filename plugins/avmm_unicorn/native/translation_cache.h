@@ -103,6 +103,7 @@ static inline const uint32_t *avmm_words(const CachedBlock *block) { return avmm
 const CachedBlock *avmm_block_at(const uint8_t *contents, size_t end, uint32_t place);
 
 /* The block for these instructions; NULL if it is not there, or damaged. */
-const CachedBlock *avmm_cached_block(const TranslationCache *, uint64_t pc, uint64_t cs_base, uint32_t flags, const uint32_t *words);
+const CachedBlock *avmm_cached_block(const TranslationCache *, uint64_t pc, uint64_t cs_base, uint32_t flags,
+                                     const uint32_t *words);
 
 #endif

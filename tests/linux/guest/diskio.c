@@ -4,7 +4,8 @@
 
 #include "runtime.h"
 
-enum { HERE = -100, WRITABLE = 02, CREATE = 0100, APPEND = 02000, DIRECT = 0200000, ZERO_OUT = 0x127F, MOST = 1 << 20, RECORD = 4096 };
+enum { HERE = -100, WRITABLE = 02, CREATE = 0100, APPEND = 02000, DIRECT = 0200000 };
+enum { ZERO_OUT = 0x127F, MOST = 1 << 20, RECORD = 4096 };
 
 static _Alignas(4096) char buffer[MOST];
 

@@ -1,6 +1,6 @@
 /*
- * Two threads of one process, a CPU each, and what one does to the other: `together ROUNDS` prints how often each thing was done, and
- * how often something was seen that must not be.
+ * Two threads of one process, a CPU each, and what one does to the other: `together ROUNDS` prints how often each thing was done,
+ * and how often something was seen that must not be.
  */
 
 #include "runtime.h"

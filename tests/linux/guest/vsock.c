@@ -1,4 +1,4 @@
-/* A stream socket's two ends on standard input and output: `vsock connect PORT` to the host, or `vsock listen PORT` for one peer. */
+/* A stream socket's two ends on standard input and output: `vsock connect PORT` to the host, `vsock listen PORT` for one peer. */
 
 #include "runtime.h"
 
