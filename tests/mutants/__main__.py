@@ -1,6 +1,6 @@
-"""`python -m tests.mutants [PATTERN]`: put each mistake into a copy of the tree, and show that a test notices it.
+"""`python -m tests.mutants [NAME]`: put each mistake into a copy of the tree, and show that a test notices it.
 
-One line a mutant. Exit status 1 if any survives.
+One line a mutant. Exit status 1 if any survives, or none has NAME in its name.
 """
 
 from __future__ import annotations
@@ -74,9 +74,12 @@ def kill(mutant: Mutant) -> str | None:
         return failed[1].removeprefix("tests/") if failed else "a test"
 
 
-def main(pattern: str = "") -> int:
-    """Run the mutants whose name contains `pattern`; the exit status."""
-    chosen = [mutant for mutant in MUTANTS if pattern in mutant.name]
+def main(name: str = "") -> int:
+    """Run the mutants with `name` in their names; the exit status."""
+    chosen = [mutant for mutant in MUTANTS if name in mutant.name]
+    if not chosen:
+        print(f"no mutant has {name!r} in its name; there are {len(MUTANTS)}", file=sys.stderr)
+        return 1
     started = time.monotonic()
     survivors = 0
     with ThreadPoolExecutor(max_workers=max(1, (os.cpu_count() or 2) - 1)) as pool:

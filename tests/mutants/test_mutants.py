@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.mutants.__main__ import main
 from tests.mutants.mutant import ROOT, Mutant
 from tests.mutants.mutants import MUTANTS
 
@@ -18,3 +19,8 @@ def test_the_mutant_applies(mutant: Mutant) -> None:
 
 def test_no_two_mutants_have_the_same_name() -> None:
     assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS) >= 25
+
+
+def test_a_name_that_no_mutant_has_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main("no such mutant") == 1
+    assert capsys.readouterr() == ("", f"no mutant has 'no such mutant' in its name; there are {len(MUTANTS)}\n")
