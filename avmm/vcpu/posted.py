@@ -36,7 +36,7 @@ class PostedWord:
             if self.outstanding:
                 return KickAction.NOTHING
             self.outstanding = True
-        # ON is set before the mode is read. Pairs with the last check in Vcpu._enter().
+        # ON is set before the mode is read. Pairs with the last look in GuestEntry._commit().
         return kick(self._vcpu)
 
     def take(self) -> int:

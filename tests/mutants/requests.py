@@ -205,7 +205,7 @@ MUTANTS = [
         "the posted word is set after the kick",
         POSTED_WORD,
         "            self.outstanding = True\n"
-        "        # ON is set before the mode is read. Pairs with the last check in Vcpu._enter().\n"
+        "        # ON is set before the mode is read. Pairs with the last look in GuestEntry._commit().\n"
         "        return kick(self._vcpu)\n",
         "        action = kick(self._vcpu)\n        self.outstanding = True\n        return action\n",
         (DEKKER, POSTED),
