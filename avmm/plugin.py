@@ -17,6 +17,7 @@ from avmm.clock import Clock, TimerHandle
 from avmm.command import Command, CommandFactory
 from avmm.config_checks import parse_endpoint, parse_size
 from avmm.console import Console
+from avmm.console_writer import ConsoleWriter
 from avmm.devattr import AttributeGroup, AttributeGroups, AttributeValue, EventFilter, no_such_attribute, resolve
 from avmm.device import Device, DeviceFactory, DeviceOptions, Width
 from avmm.engine import (
@@ -111,6 +112,7 @@ __all__ = [
     "CommandFactory",
     "ConfigError",
     "Console",
+    "ConsoleWriter",
     "CountedEvent",
     "Counter",
     "CounterView",

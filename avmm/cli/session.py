@@ -27,6 +27,8 @@ _SIGNALS = {
     signal.SIGTERM: ExitCode.TERMINATED,
     signal.SIGHUP: ExitCode.HANGUP,
 }
+_AHEAD = 1 << 20
+"""How many bytes are read of a terminal ahead of a guest that does not read, so that commands behind them are seen."""
 _HALTS = {
     HaltReason.SHUTDOWN: ExitCode.OK,
     HaltReason.STOPPED: ExitCode.OK,
@@ -83,7 +85,9 @@ class Session:
             started_ns = vm.clock.now_ns()
             vm.console.watch(self._panic)
             await vm.start()
-            console = ConsoleInput(terminal.fd, lambda data: self._typed(vm, data, raw=terminal.raw))
+            console = ConsoleInput(
+                terminal.fd, vm.console, lambda data: self._plain(vm, data) if terminal.raw else data, ahead=_AHEAD * terminal.raw
+            )
             console.start()
             loop = asyncio.get_running_loop()
             loop.add_signal_handler(signal.SIGWINCH, self._resized, vm)
@@ -127,14 +131,13 @@ class Session:
     def _panicked(self, reason: str) -> None:
         self._say(f"avmm: {self._config.name}: the guest's kernel panicked: {reason}\n")
 
-    def _typed(self, vm: Vm, data: bytes, *, raw: bool) -> None:
-        if not raw:
-            vm.console.input(data)
-            return
-        for action in self._escape.feed(data):
+    def _plain(self, vm: Vm, typed: bytes) -> bytes:
+        """What of that which was typed is for the guest; commands are carried out."""
+        plain = b""
+        for action in self._escape.feed(typed):
             match action:
                 case bytes():
-                    vm.console.input(action)
+                    plain += action
                 case Command.HELP:
                     self._say(HELP)
                 case Command.QUIT:
@@ -145,6 +148,7 @@ class Session:
                     self._live = not self._live
                 case _:
                     assert_never(action)
+        return plain
 
     def _press_power_button(self, vm: Vm) -> None:
         try:

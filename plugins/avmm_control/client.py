@@ -228,7 +228,7 @@ class VmClient:
                 yield base64.b64decode(event.data["data"])
 
     async def type(self, data: bytes) -> None:
-        """Type on its console."""
+        """Type on its console, up to 64 KiB at once: all of it, or a ControlError (429) when the guest does not read."""
         await self._control.send("POST", f"{self._path}/console", content=data)
 
 

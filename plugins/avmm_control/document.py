@@ -27,7 +27,7 @@ A request that is not carried out is answered with a problem of one line (RFC 94
 | 403, 421 | it comes from a page of another origin, or is meant for another host |
 | 404 | there is no such VM, vCPU, register, attribute, interrupt input, power button, or memory |
 | 409 | the VM's state does not allow it, or the attribute cannot be set (any more) |
-| 429 | too many requests; `Retry-After` says when to try again |
+| 429 | too many requests, or the guest does not read what is typed; `Retry-After` says when to try again |
 | 500 | it failed, and the log says why |
 
 This page is written by `python -m avmm_control.document` from the definitions; a test compares the two.

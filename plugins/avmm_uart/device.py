@@ -24,10 +24,9 @@ _AS_FIRMWARE_LEAVES_IT = (CR_RESET | CR_UARTEN, LCR_H_FEN | 0x60)
 """UARTCR and UARTLCR_H: on, 8 bits, FIFOs enabled."""
 
 _BYTES = "Bytes through a UART."
-_LOST = "Bytes that a UART lost: too fast for the guest, or with its receiver or transmitter off."
+_LOST = "Bytes that a UART lost: to a full FIFO, or with its receiver or transmitter off."
 _TRANSMITTED = Figure("uart_bytes", FigureKind.COUNTER, _BYTES, {"direction": "transmitted"})
 _RECEIVED = Figure("uart_bytes", FigureKind.COUNTER, _BYTES, {"direction": "received"})
-_DROPPED = Figure("uart_lost_bytes", FigureKind.COUNTER, _LOST, {"at": "backlog"})
 _OVERRUN = Figure("uart_lost_bytes", FigureKind.COUNTER, _LOST, {"at": "overrun"})
 _OFF = Figure("uart_lost_bytes", FigureKind.COUNTER, _LOST, {"at": "off"})
 _UNKNOWN = Figure("uart_unknown_accesses", FigureKind.COUNTER, "Accesses to offsets where a UART has no register.")
@@ -36,13 +35,10 @@ _UNKNOWN = Figure("uart_unknown_accesses", FigureKind.COUNTER, "Accesses to offs
 class Pl011Device(Device):
     """A PL011. Owner of all state: the device lock.
 
-    Nobody types faster than the guest reads: input waits in a backlog, and goes into the receive FIFO as that has room.
+    Nobody types faster than the guest reads: input goes into the receive FIFO as that has room, and waits in the console.
     """
 
     size = 0x1000
-
-    BACKLOG = 1 << 16
-    """How many bytes of input wait at most; what comes beyond is counted in `dropped`."""
 
     def __init__(
         self,
@@ -56,23 +52,24 @@ class Pl011Device(Device):
         firmware here. Otherwise it is off, as the hardware comes out of reset."""
         cr, lcr_h = _AS_FIRMWARE_LEAVES_IT if enabled else (CR_RESET, 0)
         self.model = Pl011(console.write, irq.set_level if irq else _nowhere, cr=cr, lcr_h=lcr_h)
-        self._backlog = bytearray()
-        self.dropped = 0
+        self._console = console
+        self._starved = False
+        """Input waits in the console."""
         self._flags, self._data = serve_register(Register.FR), serve_register(Register.DR)
         self._tell()
         console.on_input(self.receive)
 
     def read(self, offset: int, width: Width) -> int:
         value = self.model.read(offset, width)
-        if self._backlog:
-            self._refill()
+        if self._starved and self.model.room:
+            self._console.deliver()
         self._tell()
         return value
 
     def write(self, offset: int, width: Width, value: int) -> None:
         self.model.write(offset, width, value)
-        if self._backlog:
-            self._refill()
+        if self._starved and self.model.room:
+            self._console.deliver()
         self._tell()
 
     def write_coalesced(self, offset: int, width: Width, values: Sequence[int]) -> None:
@@ -80,7 +77,8 @@ class Pl011Device(Device):
         self._tell()
 
     def reset(self) -> None:
-        self._backlog.clear()
+        self._console.discard_input(self.receive)
+        self._starved = False
         self.model.reset()
         self._tell()
 
@@ -89,25 +87,19 @@ class Pl011Device(Device):
         return (
             (_TRANSMITTED, model.transmitted),
             (_RECEIVED, model.received),
-            (_DROPPED, self.dropped),
             (_OVERRUN, model.overruns),
             (_OFF, model.lost),
             (_UNKNOWN, model.unknown_accesses),
         )
 
-    def receive(self, data: bytes) -> None:
-        """Input from the host. The caller holds the device lock."""
-        taken = data[: self.BACKLOG - len(self._backlog)]
-        self.dropped += len(data) - len(taken)
-        self._backlog += taken
-        self._refill()
-        self._tell()
-
-    def _refill(self) -> None:
-        room = self.model.room
-        if room and self._backlog:
-            self.model.receive(bytes(self._backlog[:room]))
-            del self._backlog[:room]
+    def receive(self, data: bytes) -> int:
+        """Input from the host; how many bytes the FIFO has room for, from the front. The caller holds the device lock."""
+        taken = data[: self.model.room]
+        self._starved = len(taken) < len(data)
+        if taken:
+            self.model.receive(taken)
+            self._tell()
+        return len(taken)
 
     def _tell(self) -> None:
         """Say what the guest would read of UARTFR now, and whether a character can wait on its way to the console."""

@@ -8,6 +8,7 @@ from tests.mutants.mutant import Mutant
 
 AREAS = (
     "configuration",
+    "console",
     "control",
     "disks",
     "firmware",

@@ -55,8 +55,8 @@ MUTANTS = [
     Mutant(
         "input does not show in the flags",
         "plugins/avmm_uart/device.py",
-        "        self._backlog += taken\n        self._refill()\n        self._tell()\n",
-        "        self._backlog += taken\n        self._refill()\n",
+        "            self.model.receive(taken)\n            self._tell()\n",
+        "            self.model.receive(taken)\n",
         (UART,),
     ),
     Mutant(

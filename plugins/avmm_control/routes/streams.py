@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request
+from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
 
 from avmm_control.events import EventLog, Kind
@@ -129,5 +130,11 @@ async def _output(log: ConsoleLog, place: int) -> AsyncIterator[bytes]:
 
 @router.post("/console", status_code=204, openapi_extra=binary("The keys, as bytes."))
 async def console_input(served: Named, request: Request) -> None:
-    """Type on the guest's console."""
-    served.vm.console.input(await request.body())
+    """Type on the guest's console, up to 64 KiB at once: all of it, or nothing (429) while the guest does not read."""
+    keys, console = await request.body(), served.vm.console
+    if len(keys) > console.LIMIT:
+        raise HTTPException(413, f"the console takes {console.LIMIT} bytes at once, not {len(keys)}")
+    if len(keys) > console.room:
+        text = f"the guest does not read: its console has room for {console.room} bytes, not {len(keys)}"
+        raise HTTPException(429, text, {"Retry-After": "1"})
+    console.input(keys)

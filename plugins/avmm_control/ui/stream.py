@@ -7,12 +7,14 @@ import json
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from avmm.plugin import SteeredVm
+from avmm.plugin import ConsoleWriter, SteeredVm
 from avmm_control.ui.live import Live
 from avmm_control.ui.page import Page
 
 MAX_MESSAGE = 4096
 """Bytes of a message from a page."""
+MAX_TYPED = 1 << 20
+"""Bytes that a page may type ahead of a guest that does not read."""
 GOING_AWAY, UNSUPPORTED, TOO_BIG = 1001, 1003, 1009
 """Close codes (RFC 6455, section 7.4.1)."""
 _WORDS = {"shown", "first", "selected", "columns", "rows"}
@@ -25,11 +27,13 @@ async def serve(socket: WebSocket, live: Live) -> None:
     place = socket.query_params.get("place", "")
     await socket.accept()
     page = live.join(int(place) if known and place.isascii() and place.isdigit() and len(place) < 19 else 0)
-    tasks = (asyncio.create_task(_receive(socket, live, page)), asyncio.create_task(_send(socket, page)))
+    typed = ConsoleWriter(live.vm.console)
+    tasks = (asyncio.create_task(_receive(socket, live, page, typed)), asyncio.create_task(_send(socket, page)))
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
         live.leave(page)
+        typed.close()
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
@@ -47,7 +51,7 @@ async def _send(socket: WebSocket, page: Page) -> None:
         pass  # it is gone
 
 
-async def _receive(socket: WebSocket, live: Live, page: Page) -> None:
+async def _receive(socket: WebSocket, live: Live, page: Page, typed: ConsoleWriter) -> None:
     try:
         while True:
             message = await socket.receive()
@@ -58,7 +62,10 @@ async def _receive(socket: WebSocket, live: Live, page: Page) -> None:
                 await socket.close(TOO_BIG, f"a message has at most {MAX_MESSAGE} bytes")
                 return
             if data:
-                live.vm.console.input(data)
+                typed.write(data)
+                if typed.waiting > MAX_TYPED:
+                    await socket.close(TOO_BIG, f"the guest has not read the last {MAX_TYPED} bytes typed")
+                    return
             elif text and not obey(text, page, live.vm):
                 await socket.close(UNSUPPORTED, "not a message of this stream")
                 return

@@ -102,6 +102,16 @@ def test_ctrl_a_x_quits(start: Start) -> None:
     assert screen.end() == (0, True)
 
 
+def test_ctrl_a_is_seen_behind_what_was_pasted_for_a_guest_that_never_reads(start: Start) -> None:
+    screen = start("spin")
+    for _ in range(100):
+        screen.type(b"x" * 4000)
+    screen.type(b"\x01h")
+    screen.until(b"Ctrl-A Ctrl-A  send Ctrl-A to the guest\r\n")
+    screen.type(b"\x01x")
+    assert screen.end() == (0, True)
+
+
 def test_ctrl_a_h_helps(start: Start) -> None:
     screen = start("spin")
     screen.type(b"\x01h")

@@ -256,6 +256,9 @@ class ToyArch(Arch):
         return {ToyRequest.IRQ_PENDING: lambda vcpu: None}
 
 
+FIFO_DEPTH = 64
+
+
 class ToyUart(Device):
     size = 0x1000
 
@@ -264,9 +267,11 @@ class ToyUart(Device):
         self._typed = bytearray()
         self._console.on_input(self._on_input)
 
-    def _on_input(self, data: bytes) -> None:
-        self._typed += data
+    def _on_input(self, data: bytes) -> int:
+        taken = data[: FIFO_DEPTH - len(self._typed)]
+        self._typed += taken
         self._drive()
+        return len(taken)
 
     def _drive(self) -> None:
         assert self._irq is not None
@@ -276,6 +281,7 @@ class ToyUart(Device):
         if offset == AVAILABLE or not self._typed:
             return len(self._typed)
         byte = self._typed.pop(0)
+        self._console.deliver()
         self._drive()
         return byte
 

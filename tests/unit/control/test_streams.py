@@ -155,6 +155,22 @@ async def test_the_console_is_heard_and_typed_on(serve, control):
             await anext(heard)
 
 
+async def test_what_the_guest_does_not_read_is_refused_whole(serve):
+    async with serve() as (vm, http):
+        path, limit = "/v1/vms/test/console", vm.console.LIMIT
+        large = await http.post(path, content=bytes(limit + 1))
+        assert (large.status_code, large.json()["detail"]) == (413, f"the console takes {limit} bytes at once, not {limit + 1}")
+        assert (await http.post(path, content=b"x" * (limit - 2))).status_code == 204
+        refused = await http.post(path, content=b"abc")
+        assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
+        assert refused.json()["detail"] == "the guest does not read: its console has room for 2 bytes, not 3"
+        assert (await http.post(path, content=b"ab")).status_code == 204
+        typed = []
+        vm.console.on_input(typed.append)
+        assert b"".join(typed) == b"x" * (limit - 2) + b"ab"
+        assert (await http.post(path, content=b"abc")).status_code == 204
+
+
 async def test_of_a_chatty_console_the_last_is_kept(serve, control, tmp_path):
     async with serve() as (vm, http), control:
         for number in range(40_000):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from contextlib import suppress
 from itertools import pairwise
 
@@ -12,7 +13,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from avmm.exits import YIELDED
-from avmm.plugin import NO_WAKEUP, Device, Request, State, Width
+from avmm.plugin import NO_WAKEUP, Console, Device, Request, State, Width
 from avmm.testing import ScriptedVm, Spin
 from avmm_control.transcript import ConsoleLog
 from avmm_control.ui import frames
@@ -20,7 +21,7 @@ from avmm_control.ui.frames import LANES, MAX_BYTES, Frames
 from avmm_control.ui.lanes import CHANGES, KICKS, Kick, LaneState, Look, Stretch
 from avmm_control.ui.live import Live
 from avmm_control.ui.page import FRAMES_AHEAD, OUTPUT_AHEAD, PIECE, Page
-from avmm_control.ui.stream import MAX_MESSAGE, obey
+from avmm_control.ui.stream import MAX_MESSAGE, MAX_TYPED, obey
 
 
 async def read(socket, kind):
@@ -71,6 +72,35 @@ async def test_what_is_typed_arrives_and_what_is_printed_comes(serve):
         served.vm.console.write(b"hello")
         assert await read(socket, "output") == (0, b"hello")
         assert typed == [b"ls\r"]
+
+
+async def test_what_is_pasted_waits_for_the_guest(serve):
+    async with serve() as served, served.live() as socket:
+        console, pasted = served.vm.console, random.Random(3).randbytes(3 * Console.LIMIT)
+        for at in range(0, len(pasted), MAX_MESSAGE):
+            await socket.send(pasted[at : at + MAX_MESSAGE])
+        await served.vm.until(lambda: console.room == 0)
+        assert (await read(socket, "frame"))["vm"]["state"] == "running", "the page is told what happens meanwhile"
+        typed = []
+        console.on_input(typed.append)
+        await served.vm.until(lambda: sum(map(len, typed)) == len(pasted))
+        assert b"".join(typed) == pasted
+
+
+async def test_too_much_for_a_guest_that_never_reads_ends_the_connection(serve):
+    async with serve() as served, served.live() as socket:
+        with suppress(ConnectionClosed):
+            while True:
+                await socket.send(bytes(MAX_MESSAGE))
+        with pytest.raises(ConnectionClosed) as closed:
+            await read(socket, "nothing")
+        assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (
+            1009,
+            f"the guest has not read the last {MAX_TYPED} bytes typed",
+        )
+        assert served.vm.console.room == 0
+        async with served.live() as other:
+            assert (await read(other, "frame"))["vm"]["state"] == "running"
 
 
 async def test_a_console_that_can_take_it_is_told_the_terminals_size(serve):

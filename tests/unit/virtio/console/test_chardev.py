@@ -14,7 +14,7 @@ from avmm_virtio import Chardev
 from avmm_virtio.chardev.base import OutputChardev
 from avmm_virtio.chardev.file import LIMIT, FileChardev
 from avmm_virtio.chardev.stream import StreamChardev
-from avmm_virtio.chardev.vm_console import BACKLOG, ConsoleChardev
+from avmm_virtio.chardev.vm_console import ConsoleChardev
 from avmm_virtio.one_peer import StreamClient, StreamServer
 from avmm_virtio.sockets import UnixAddress, listen
 from tests.unit.virtio.background import in_background
@@ -207,9 +207,10 @@ class TestConsole:
         console = Console(DeviceLock())
         chardev, port = ConsoleChardev(console), Recorder(room=0)
         chardev.connect(port)
-        console.input(b"x" * BACKLOG)
-        console.input(b"yz")
-        assert chardev.lost == 2
+        assert console.input(b"x" * console.LIMIT + b"yz") == console.LIMIT
+        port.room = console.LIMIT
+        chardev.resume()
+        assert (bytes(port.data), chardev.lost) == (b"x" * console.LIMIT, 0)
 
     async def test_it_hears_of_the_terminals_size(self) -> None:
         console = Console(DeviceLock())
