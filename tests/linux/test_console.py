@@ -76,6 +76,20 @@ async def test_ports_by_name_both_ways(linux: Linux, tmp_path: Path) -> None:
     assert (tmp_path / "log").read_bytes() == b"for the file\n"
 
 
+async def test_a_mebibyte_pasted_at_once_arrives_whole(linux: Linux) -> None:
+    # No control characters: the console's driver acts on one of them.
+    pasted = bytes(random.Random(6).choices(range(32, 127), k=1 << 20))
+    async with linux.boot("--hvc", "console", append="console=hvc0") as guest:
+        await guest.expect(PROMPT)
+        guest.type(f"stty raw -echo; echo rea''dy; head -c {len(pasted)} | sha256sum; stty sane")
+        await guest.expect("ready")
+        assert guest.process.stdin is not None
+        guest.process.stdin.write(pasted)
+        assert (await guest.expect(r"[0-9a-f]{64}"))[0] == hashlib.sha256(pasted).hexdigest()
+        guest.type("poweroff -f")
+        assert await guest.ended() == 0
+
+
 class Terminal:
     """A terminal with `avmm run` on it."""
 
