@@ -70,13 +70,22 @@ async def test_every_vcpu_comes_up_ticks_and_gets_its_sgis(boot: Booting, vcpus:
     rows = re.findall(r"^ +(\d+) +(\d+) +(\d+) +(\d+) +(\d+) ", guest.console, re.MULTILINE)
     assert [int(row[0]) for row in rows] == list(range(vcpus))
     for row, figures in zip(rows, stats, strict=True):
-        # A WFI that finds an interrupt pending does not halt; those that do end with something to run for.
-        assert 0 < figures.requests_made[UNHALT] <= figures.halts
+        # A WFI that finds an interrupt pending does not halt, and on a busy host all may; those that do end with something to run for.
+        assert figures.requests_made[UNHALT] <= figures.halts
         assert int(row[4]) > 0
         assert figures.exits_by_reason[ExitReason.HALTED] == figures.halts
         assert figures.exits == sum(figures.exits_by_reason[: ExitReason.MMIO_READ])
         assert sum(figures.kicks) > 0
         assert figures.kick_to_exit.sum_ns >= 0
+
+
+@pytest.mark.parametrize("vcpus", [1, 4])
+async def test_where_time_is_virtual_every_tick_ends_a_halt(boot: Booting, vcpus: int) -> None:
+    async with boot("smp", vcpus, clock="virtual", slot="inline") as guest:
+        await guest.run()
+        stats = [vcpu.stats for vcpu in guest.vm.vcpus]
+    assert f"PASS: {vcpus} vCPU" in guest.console
+    assert all(figures.requests_made[UNHALT] == figures.halts >= 300 for figures in stats)
 
 
 async def test_timer_ticks_are_never_early(boot: Booting) -> None:
