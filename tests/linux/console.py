@@ -55,11 +55,14 @@ class Console:
     async def expect(self, pattern: str) -> re.Match[str]:
         """Wait for something new that matches; the next `expect` looks behind it."""
         compiled = re.compile(pattern, re.MULTILINE)
-        async with asyncio.timeout(PATIENCE_S):
-            while (found := compiled.search(self.text, self._seen)) is None:
-                assert not self._reader.done(), f"the guest is gone, and never said {pattern!r}:\n{self.text[self._seen :]}"
-                self._more.clear()
-                await self._more.wait()
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while (found := compiled.search(self.text, self._seen)) is None:
+                    assert not self._reader.done(), f"the guest is gone, and never said {pattern!r}:\n{self.text[self._seen :]}"
+                    self._more.clear()
+                    await self._more.wait()
+        except TimeoutError:
+            raise AssertionError(f"the guest never said {pattern!r}:\n{self.text[self._seen :]}") from None
         self._seen = found.end()
         return found
 
@@ -115,3 +118,4 @@ async def running(*arguments: str) -> AsyncIterator[Console]:
         if console.process.returncode is None:
             console.process.kill()
         await console.ended()
+        print(console.text)  # all of it, beside a failure

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.linux.conftest import Linux
@@ -14,11 +16,14 @@ async def test_a_cpu_goes_off_and_on_fifty_times(linux: Linux) -> None:
     online = "/sys/devices/system/cpu/cpu1/online"
     async with linux.boot("--smp", "2") as guest:
         await guest.shell()
-        cycle = f"echo 0 >{online} && [ $(nproc) = 1 ] && echo 1 >{online} && [ $(nproc) = 2 ]"
+        # Linux waits a tenth of a second for CPU_OFF. A host that holds the vCPU up for longer has it on when it is turned on again,
+        # which Linux may try again.
+        on = f"until echo 1 >{online}; do usleep 10000; done 2>/dev/null"
+        cycle = f"echo 0 >{online} && [ $(nproc) = 1 ] && {on} && [ $(nproc) = 2 ]"
         done = await guest.output(f"n=0; while [ $n -lt {TIMES} ] && {cycle}; do n=$((n + 1)); done; echo $n")
         assert done == f"{TIMES}\n"
         log = await guest.output("dmesg")
-        assert log.count("psci: CPU1 killed") == TIMES
+        assert len(re.findall("psci: CPU1 (killed|may not have shut down cleanly)", log)) == TIMES
         assert log.count("CPU1: Booted secondary processor") == TIMES + 1
         before = interrupts(await guest.output("cat /proc/interrupts"))
         work = "seq 2000 | sort -r | md5sum >/dev/null; cut -d' ' -f39 /proc/self/stat"
