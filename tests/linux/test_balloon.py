@@ -33,10 +33,13 @@ class Heard:
     async def expect(self, pattern: str) -> re.Match[str]:
         """Wait for something that matches, and forget all up to there."""
         compiled = re.compile(pattern, re.MULTILINE | re.DOTALL)
-        async with asyncio.timeout(PATIENCE_S):
-            while (found := compiled.search(self._text.decode(errors="replace"))) is None:
-                self._more.clear()
-                await self._more.wait()
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while (found := compiled.search(self._text.decode(errors="replace"))) is None:
+                    self._more.clear()
+                    await self._more.wait()
+        except TimeoutError:
+            raise AssertionError(f"the guest never said {pattern!r}: {self._text.decode(errors='replace')}") from None
         self._text.clear()
         return found
 
