@@ -72,13 +72,21 @@ LSE_CASP = rounds(
 
 
 def _store_buffer(between: int) -> Words:
-    """x0 rounds of a store to x1 and a load from x2, seen at x5; x3 and x4 tell each other the round."""
+    """x0 rounds of a store to x1 and a load from x2, seen at x5; x3 and x4 tell each other the round.
+
+    Whoever waits for the other sees it come at once, but yields in between: the other may have no core.
+    """
     return rounds(
         0x910004C6,  # add x6, x6, #1
         0xF9000066,  # str x6, [x3]
+        0xD2807D08,  # mov x8, #1000
         0xF9400087,  # ldr x7, [x4]
         0xEB0600FF,  # cmp x7, x6
-        0x54FFFFCB,  # b.lt .-8
+        0x540000AA,  # b.ge .+20
+        0xF1000508,  # subs x8, x8, #1
+        0x54FFFF81,  # b.ne .-16
+        0xD503203F,  # yield
+        0x17FFFFF9,  # b .-28
         0xF9000026,  # str x6, [x1]
         between,
         0xF9400047,  # ldr x7, [x2]
