@@ -28,7 +28,7 @@ class Prometheus:
     async def get(self, path: str, **parameters: str) -> dict:
         """The data of an API call."""
         url = f"{self._url}/api/v1/{path}?{urlencode(parameters)}"
-        text = await asyncio.to_thread(lambda: urlopen(url, timeout=30).read())
+        text = await asyncio.to_thread(lambda: urlopen(url, timeout=60).read())
         return json.loads(text)["data"]
 
     async def values(self, expression: str) -> list[float]:

@@ -24,7 +24,7 @@ async def test_a_cancelled_entry_ends_with_the_guest_out(scripted_vm, times):
     def stubborn(cpu: ScriptedVcpu) -> Script:
         yield Compute(1)
         inside.set()
-        assert leave.wait(30)
+        assert leave.wait(60)
         yield Spin()
 
     vm = await scripted_vm(stubborn, slot="thread")
@@ -66,7 +66,7 @@ async def test_cancelled_on_the_way_in(scripted_vm, slot, point):
 async def test_cancelled_as_the_guest_leaves_by_itself(scripted_vm):
     vm = await scripted_vm([Compute(1)], slot="thread", start=False)
     out, go = threading.Event(), threading.Event()
-    vm.at(0, Tracepoint.EXIT, lambda: (out.set(), go.wait(30)))
+    vm.at(0, Tracepoint.EXIT, lambda: (out.set(), go.wait(60)))
     await vm.start()
     await asyncio.to_thread(out.wait)
     task = _task(vm)

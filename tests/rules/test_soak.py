@@ -12,7 +12,7 @@ from avmm.exits import HALTED, YIELDED
 from avmm.testing import Compute, ReadSystemRegister, Script, ScriptedVcpu, ScriptedVm, Spin, ToyRequest
 
 VCPUS, REQUESTERS, ROUNDS, PAUSES = 4, 3, 6_000, 100
-WAIT_S = 30
+WAIT_S = 60
 WORK = ToyRequest.WORK
 
 

@@ -44,11 +44,11 @@ async def test_r34_wait_waits_for_the_exit_but_not_for_the_handler(scripted_vm):
     pending: list[bool] = []
     hold = threading.Event()
     for index in range(2):
-        vm.at(index, Tracepoint.EXIT, lambda: hold.wait(30))  # out, and not yet back in its task
+        vm.at(index, Tracepoint.EXIT, lambda: hold.wait(60))  # out, and not yet back in its task
 
     def requester() -> None:
         acks = vm.make_all_cpus_request(WORK | WAIT)
-        assert acks.wait(30)
+        assert acks.wait(60)
         inside.extend(vm.guest(index).in_guest for index in range(2))
         pending.extend(vcpu.test_request(WORK) for vcpu in vm.vcpus)
         hold.set()

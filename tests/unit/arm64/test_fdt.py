@@ -149,7 +149,7 @@ class TestNodes:
 def test_dtc_accepts_it_without_a_warning(vcpus: int, gicv2: bool) -> None:
     machine = replace(board(*FLASH, UART, RTC, GPIO, FW_CFG, DISK, DOORBELL, SILENT, vcpus=vcpus), gicv2=gicv2)
     blob = build_fdt(machine, "quiet", (0x4800_0000, 0x4900_0000))
-    done = subprocess.run(["dtc", "-I", "dtb", "-O", "dts"], input=blob, capture_output=True, check=False, timeout=30)
+    done = subprocess.run(["dtc", "-I", "dtb", "-O", "dts"], input=blob, capture_output=True, check=False, timeout=60)
     assert done.returncode == 0
     assert done.stderr == b""
 

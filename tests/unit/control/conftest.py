@@ -18,7 +18,7 @@ Serve = Callable[..., AbstractAsyncContextManager[tuple[ScriptedVm, httpx.AsyncC
 
 def connect(path: Path) -> httpx.AsyncClient:
     """A client of the Unix socket `path`, without patience."""
-    return httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(path)), base_url="http://avmm", timeout=30)
+    return httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(path)), base_url="http://avmm", timeout=60)
 
 
 @pytest.fixture

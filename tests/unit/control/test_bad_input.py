@@ -15,7 +15,7 @@ from avmm_control.server import ControlServer, join, leave
 from tests.unit.control.conftest import connect
 from tests.unit.control.test_life import refused
 
-PATIENCE_S = 30
+PATIENCE_S = 60
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ class Vcpu:
 
     def stay(self) -> Exit | None:
         self.inside.set()
-        assert self.engine.kicked.acquire(timeout=30)
+        assert self.engine.kicked.acquire(timeout=60)
         self.inside.clear()
         return KICKED
 
@@ -187,7 +187,7 @@ class ThreadBench:
         return task
 
     async def inside(self, vcpu: Vcpu) -> None:
-        await asyncio.to_thread(vcpu.inside.wait, 30)
+        await asyncio.to_thread(vcpu.inside.wait, 60)
         assert vcpu.inside.is_set()
 
     async def close(self) -> None:

@@ -65,5 +65,5 @@ async def test_cancelled_it_comes_back_from_the_thread(program: list[Spin]) -> N
         assert vm._run.task is not None
         vm._run.task.cancel()
         with suppress(asyncio.CancelledError):
-            await asyncio.wait_for(asyncio.shield(vm._run.task), 30)
+            await asyncio.wait_for(asyncio.shield(vm._run.task), 60)
         assert recalled == [True], "recalled first, then kicked"

@@ -39,7 +39,7 @@ class Page:
 def get(address: str, path: str = "/metrics", **headers: str) -> tuple[int, str, str]:
     """(status, content type, body) of a GET. Blocks."""
     host, _, port = address.rpartition(":")
-    connection = HTTPConnection(host.strip("[]"), int(port), timeout=30)
+    connection = HTTPConnection(host.strip("[]"), int(port), timeout=60)
     try:
         connection.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
         answer = connection.getresponse()

@@ -236,7 +236,7 @@ async def test_a_page_that_fails_is_500_and_no_traceback(serve: Serve, capfd: py
 
 async def test_gzip_for_whoever_likes_it(serve: Serve) -> None:
     instrument = await serve(FakeVm())
-    connection = HTTPConnection(instrument.address, timeout=30)
+    connection = HTTPConnection(instrument.address, timeout=60)
     await asyncio.to_thread(connection.request, "GET", "/metrics", headers={"Accept-Encoding": "gzip"})
     answer = connection.getresponse()
     assert answer.getheader("Content-Encoding") == "gzip"
@@ -247,7 +247,7 @@ async def test_gzip_for_whoever_likes_it(serve: Serve) -> None:
 async def test_other_methods_are_refused(serve: Serve) -> None:
     instrument = await serve(FakeVm())
     for method, status in (("POST", 405), ("HEAD", 200)):
-        connection = HTTPConnection(instrument.address, timeout=30)
+        connection = HTTPConnection(instrument.address, timeout=60)
         await asyncio.to_thread(connection.request, method, "/metrics")
         answer = connection.getresponse()
         assert answer.status == status

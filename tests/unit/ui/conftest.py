@@ -35,7 +35,7 @@ class Served:
     def http(self, *, token: bool = True) -> httpx.AsyncClient:
         """A client, that knows the token or not."""
         headers = {"Authorization": f"Bearer {self.token}"} if token else {}
-        return httpx.AsyncClient(base_url=self.base, headers=headers, timeout=30)
+        return httpx.AsyncClient(base_url=self.base, headers=headers, timeout=60)
 
     def live(self, query: str = "", **headers: str) -> connect:
         """A connection to the live stream."""

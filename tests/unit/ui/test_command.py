@@ -29,7 +29,7 @@ def test_the_address_is_printed_and_the_page_is_there() -> None:
             line = running.stderr.readline()
             found = re.fullmatch(r"avmm: web page at (http://127\.0\.0\.1:[0-9]+/)#token=\S{32}\n", line)
             assert found is not None, line
-            with urllib.request.urlopen(found[1], timeout=30) as answer:
+            with urllib.request.urlopen(found[1], timeout=60) as answer:
                 assert b"<title>avmm</title>" in answer.read()
         finally:
             running.terminate()

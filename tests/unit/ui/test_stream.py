@@ -28,7 +28,7 @@ async def read(socket, kind):
     """The next message of `kind`; those before it are acknowledged as well."""
     number = getattr(socket, "number", 0)
     while True:
-        message = await asyncio.wait_for(socket.recv(), 30)
+        message = await asyncio.wait_for(socket.recv(), 60)
         number += 1
         socket.number = number
         with suppress(ConnectionClosed):  # the last word needs no answer

@@ -172,11 +172,11 @@ def test_a_pin_driven_on_another_thread_reaches_the_running_guest(parallel: bool
 
         def device() -> None:
             for number in range(interrupts):
-                if not taken.acquire(timeout=30):
+                if not taken.acquire(timeout=60):
                     lost.append(number)
                     break
                 guest.vcpu.set_irq_line(level=True)
-            if not lost and not taken.acquire(timeout=30):
+            if not lost and not taken.acquire(timeout=60):
                 lost.append(interrupts)
             guest.vcpu.kick()
 

@@ -98,7 +98,7 @@ class TestInflate:
             bench.notify(INFLATE)
             await settle()
             assert bench.used(INFLATE) == 0, "others have their turns"
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not bench.used(INFLATE):
                     await asyncio.sleep(0)
             assert bench.zero_pages() == [62, 63]

@@ -55,7 +55,7 @@ class Recorder:
         """Wait for something that comes with one of the calls."""
         while not condition():
             self._changed.clear()
-            await asyncio.wait_for(self._changed.wait(), 20)
+            await asyncio.wait_for(self._changed.wait(), 60)
 
 
 @asynccontextmanager
@@ -143,10 +143,10 @@ class TestClient:
         peers: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
         chardev = StreamChardev("port", StreamClient(UnixAddress(f"{tmp_path}/s"), reconnect_s=7, sleep=sleep))
         async with running(chardev) as port:
-            assert await asyncio.wait_for(asleep.get(), 20) == 7
+            assert await asyncio.wait_for(asleep.get(), 60) == 7
             server = await asyncio.start_unix_server(lambda _, writer: peers.put_nowait(writer), f"{tmp_path}/s")
             for number in (1, 2):
-                writer = await asyncio.wait_for(peers.get(), 20)
+                writer = await asyncio.wait_for(peers.get(), 60)
                 writer.write(b"hello")
                 await port.until(lambda number=number: port.data == b"hello" * number)
                 writer.close()

@@ -38,4 +38,4 @@ class Recorder:
         """Wait for something that comes with one of the calls."""
         while not condition():
             self._changed.clear()
-            await asyncio.wait_for(self._changed.wait(), 20)
+            await asyncio.wait_for(self._changed.wait(), 60)

@@ -82,7 +82,7 @@ async def test_an_interface_that_goes_takes_the_carrier(pair: tuple[TapNetdev, s
     tap.connect(recorder)
     host.send(b"last")
     host.close()
-    await asyncio.wait_for(tap.run(), 20)
+    await asyncio.wait_for(tap.run(), 60)
     assert (recorder.frames, recorder.carriers) == ([b"last"], [True, False])
 
 

@@ -58,7 +58,7 @@ class VsockBench(ManyBench):
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Wait for something that comes with the event loop's turns."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not condition():
                 await asyncio.sleep(0)
                 self.collect()
@@ -88,7 +88,7 @@ class VsockBench(ManyBench):
         reader, writer = await self.visit()
         request, _ = await self.next(Op.REQUEST)
         self.say(Op.RESPONSE, request.src_port)
-        assert await asyncio.wait_for(reader.readline(), 20) == b"OK %d\n" % request.src_port
+        assert await asyncio.wait_for(reader.readline(), 60) == b"OK %d\n" % request.src_port
         return reader, writer, request.src_port
 
 
@@ -96,7 +96,7 @@ async def to_the_end(reader: asyncio.StreamReader) -> bytes:
     """What is there up to the end, which may come as an error."""
     data = b""
     with suppress(ConnectionError):
-        while more := await asyncio.wait_for(reader.read(1 << 16), 20):
+        while more := await asyncio.wait_for(reader.read(1 << 16), 60):
             data += more
     return data
 
@@ -116,4 +116,4 @@ class Server:
         self._server.close()
 
     async def accept(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.wait_for(self._came.get(), 20)
+        return await asyncio.wait_for(self._came.get(), 60)

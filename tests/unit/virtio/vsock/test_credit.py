@@ -75,7 +75,7 @@ class TestCredit:
                 await asyncio.sleep(0)
             assert len(connection._data) <= HELD + (1 << 18)
             got = 0
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while True:
                     got += sum(len(data) for _, data in bench.packets)
                     bench.packets.clear()
