@@ -70,7 +70,7 @@ async def test_every_vcpu_comes_up_ticks_and_gets_its_sgis(boot: Booting, vcpus:
     rows = re.findall(r"^ +(\d+) +(\d+) +(\d+) +(\d+) +(\d+) ", guest.console, re.MULTILINE)
     assert [int(row[0]) for row in rows] == list(range(vcpus))
     for row, figures in zip(rows, stats, strict=True):
-        # A WFI that finds an interrupt pending does not halt, and on a busy host all may; those that do end with something to run for.
+        # A WFI that finds an interrupt pending does not halt, as all may on a busy host; the others end with one to run for.
         assert figures.requests_made[UNHALT] <= figures.halts
         assert int(row[4]) > 0
         assert figures.exits_by_reason[ExitReason.HALTED] == figures.halts

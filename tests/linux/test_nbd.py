@@ -43,7 +43,7 @@ async def test_a_server_that_goes_costs_requests_and_not_the_machine(linux: Linu
             read = "dd if=/dev/vda of=/dev/null bs=4096 count=1 iflag=direct 2>/dev/null"
             await guest.output(read)
             served.process.kill()
-            # That is told on the same terminal: the guest is quiet until then, or the line would be in the midst of one of its own.
+            # That is told on the same terminal: the guest is quiet until then, or it could be in the midst of a line of its own.
             await guest.expect("disk's server lost.*\n")
             assert (await guest.run(read)).status == 1
             assert await guest.output("echo alive") == "alive\n"

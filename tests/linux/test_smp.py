@@ -16,8 +16,8 @@ async def test_a_cpu_goes_off_and_on_fifty_times(linux: Linux) -> None:
     online = "/sys/devices/system/cpu/cpu1/online"
     async with linux.boot("--smp", "2") as guest:
         await guest.shell()
-        # Linux waits a tenth of a second for CPU_OFF. A host that holds the vCPU up for longer has it on when it is turned on again,
-        # which Linux may try again.
+        # Linux waits a tenth of a second for CPU_OFF. Where the host holds the vCPU up for longer it is on still when it is to be
+        # turned on again, which can be tried until it is not.
         on = f"until echo 1 >{online}; do usleep 10000; done 2>/dev/null"
         cycle = f"echo 0 >{online} && [ $(nproc) = 1 ] && {on} && [ $(nproc) = 2 ]"
         done = await guest.output(f"n=0; while [ $n -lt {TIMES} ] && {cycle}; do n=$((n + 1)); done; echo $n")
