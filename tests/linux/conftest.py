@@ -15,10 +15,12 @@ from avmm.errors import FetchError
 from avmm.fetch.archive import configured_mirror
 from avmm.fetch.guest import Guest, fetch
 from avmm.user_cache import user_cache
-from tests.linux.console import Console, running
+from tests.linux.console import PATIENCE_S, Console, running
 from tests.linux.programs import build, initrd_with
 from tests.unit.fetch.mirror import Told
 
+PATIENT = f"watchdog_thresh={PATIENCE_S // 2} rcupdate.rcu_cpu_stall_timeout={PATIENCE_S}"
+"""Linux complains of a CPU that does one thing for 20 s, as it may on a busy host; so not before a test is out of patience."""
 PROGRAMS = ("together", "perf", "clock", "vsock", "diskio")
 
 
@@ -33,7 +35,7 @@ class Linux:
     def boot(self, *options: str, append: str = "") -> AbstractAsyncContextManager[Console]:
         """`avmm run` with it."""
         files = ("--kernel", str(self.kernel), "--initrd", str(self.initrd))
-        return running(*files, "--memory", "512M", "--append", f"console=ttyAMA0 {append}", *options)
+        return running(*files, "--memory", "512M", "--append", f"console=ttyAMA0 {PATIENT} {append}", *options)
 
 
 Fetcher = Callable[..., Linux]

@@ -14,7 +14,7 @@ PATIENCE_S = 120
 """After this a guest is taken to hang. Nothing waits for it to pass."""
 PROMPT = r"debian:\S+# "
 TROUBLE = re.compile(
-    r"rcu.*(stall|self-detected)|soft lockup|hard LOCKUP|unexpected|BUG:|WARNING:|Oops|Call trace"
+    r"rcu: .*(stall|self-detected)|soft lockup|hard LOCKUP|unexpected|BUG:|WARNING:|Oops|Call trace"
     r"|Unable to handle|Internal error",
     re.IGNORECASE,
 )
