@@ -133,6 +133,7 @@ async def on_a_terminal(*arguments: str) -> AsyncIterator[tuple[Terminal, asynci
         await process.wait()
         os.close(keys)
         os.close(screen)
+        print(terminal.text)  # beside a failure
 
 
 async def test_hvc0_is_the_console_and_follows_the_terminals_size(linux: Linux) -> None:

@@ -115,6 +115,7 @@ async def test_two_machines_of_one_process_through_a_switch(linux: Linux) -> Non
             assert (await client.halted()).reason is avmm.HaltReason.SHUTDOWN
         await web.stop()
     text = said["client"].decode()
+    print(text)  # beside a failure
     assert hashlib.sha256("".join(f"{n}\n" for n in range(1, 100_001)).encode()).hexdigest() in text
     assert "3 packets transmitted, 3 packets received" in text
     for vm in (web, client):
