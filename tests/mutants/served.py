@@ -6,6 +6,7 @@ from tests.mutants.mutant import Mutant
 
 UNICORN = "plugins/avmm_unicorn/native/"
 CORE, ENGINE, UART = "tests/unit/core/test_served.py", "tests/unit/unicorn/test_served.py", "tests/unit/test_pl011_served.py"
+PAUSED = "tests/boot/test_served.py::test_a_paused_vm_has_carried_out_in_order_what_its_guest_has_written"
 SERVED_READ = "if (!avmm_serve_read(vcpu, address, width, value)) {"
 TRAP_PC = "    vcpu->trap_pc = FIELD(uintptr_t, vcpu->cpu, CPU_MEM_IO_PC);\n"
 
@@ -72,6 +73,27 @@ MUTANTS = [
         "    avmm_settle_served(vcpu);\n",
         "",
         (ENGINE,),
+    ),
+    Mutant(
+        "a pause leaves in the queue what the guest has written",
+        UNICORN + "entry.c",
+        "    avmm_settle_served(vcpu);\n",
+        "",
+        (PAUSED,),
+    ),
+    Mutant(
+        "a pause does not wait for what is queued",
+        "avmm/pausing.py",
+        "        await self.halt_guest()\n",
+        "        self.halt_guest()\n",
+        (PAUSED,),
+    ),
+    Mutant(
+        "the last write in the queue comes first",
+        "avmm/bus.py",
+        "region.device.write_coalesced(address - region.address, _WIDTHS[width], values)",
+        "region.device.write_coalesced(address - region.address, _WIDTHS[width], values[::-1])",
+        (PAUSED,),
     ),
     Mutant(
         "a vCPU settles its own accesses alone",
