@@ -16,6 +16,7 @@ LOOKUP = UNICORN + "lookup.c"
 FIGURES = UNITS + "test_figures.py"
 WATCHED, WATCHES = UNICORN + "watchpoints.c", UNITS + "test_watchpoints.py"
 ATOMIC = UNITS + "test_atomics.py"
+ALONE = UNITS + "test_parallel.py::test_while_one_makes_an_atomic_on_a_device_no_other_executes_anything"
 KEPT = "tests/unit/unicorn/test_translation_cache.py"
 TRANSLATION_CACHE = UNICORN + "translation_cache.c"
 KEEPING = UNICORN + "kept_translations.c"
@@ -223,7 +224,77 @@ MUTANTS = [
         "        return false;",
         (UNITS + "test_kicks.py",),
     ),
+    Mutant(
+        "floating point of EL0 is let through with that of EL1",
+        UNICORN + "exceptions.c",
+        "        return level == 0 ? 1 : 0;\n",
+        "        return 0;\n",
+        (UNITS + "test_exceptions.py",),
+    ),
+    Mutant(
+        "floating point of EL1 traps with that of EL0",
+        UNICORN + "exceptions.c",
+        "        return level == 0 ? 1 : 0;\n",
+        "        return 1;\n",
+        (UNITS + "test_exceptions.py",),
+    ),
+    Mutant(
+        "the reserved value of CPACR_EL1.FPEN lets floating point through",
+        UNICORN + "exceptions.c",
+        "    case 3:\n        return 0;\n    default:",
+        "    case 2:\n    case 3:\n        return 0;\n    default:",
+        (UNITS + "test_exceptions.py",),
+    ),
+    Mutant(
+        "CPACR_EL1 keeps what lets nothing through",
+        UNICORN + "sysregs.c",
+        " = value & CPACR_FPEN;",
+        " = value;",
+        (UNITS + "test_features.py",),
+    ),
+    Mutant(
+        "the library opens floating point whatever CPACR_EL1 says",
+        UNICORN + "module.c",
+        '    {"fp_exception_el_aarch64", (void *)avmm_fp_exception_el},\n',
+        "",
+        (UNITS + "test_exceptions.py",),
+    ),
     # vCPUs in parallel.
+    Mutant(
+        "a page too many to note is not flushed",
+        UNICORN + "broadcast.c",
+        "        notes->all_pages = true;\n",
+        "        notes->all_pages |= address == EVERY_PAGE;\n",
+        (UNITS + "test_code.py",),
+    ),
+    Mutant(
+        "an instruction that is executed alone does not wait for the others",
+        UNICORN + "parallel.c",
+        "    wait_until(vcpu, others_out);\n",
+        "    (void)others_out;\n",
+        (ALONE,),
+    ),
+    Mutant(
+        "the others come back beside an instruction that is executed alone",
+        UNICORN + "parallel.c",
+        "!nobody_else_alone(vcpu); atomic_store(",
+        "false; atomic_store(",
+        (ALONE,),
+    ),
+    Mutant(
+        "an instruction that is executed alone is made for several",
+        UNICORN + "translate.c",
+        "parallel && !alone && ",
+        "parallel && ",
+        (ALONE,),
+    ),
+    Mutant(
+        "more than one instruction is executed alone",
+        UNICORN + "exceptions.c",
+        "= CF_LAST_IO | 1;",
+        "= CF_LAST_IO;",
+        (ALONE,),
+    ),
     Mutant(
         "a TLBI IS is for one vCPU",
         UNICORN + "broadcast.c",

@@ -30,6 +30,16 @@ EXCLUSIVE = rounds(
     0x35FFFFA3,  # cbnz w3, .-12
 )
 
+# Count in the word at x1, until there is something in the one at x2.
+COUNT_UNTIL = (
+    0xF9400023,  # ldr x3, [x1]
+    0x91000463,  # add x3, x3, #1
+    0xF9000023,  # str x3, [x1]
+    0xF9400044,  # ldr x4, [x2]
+    0xB4FFFF84,  # cbz x4, .-16
+    0xD503207F,  # wfi
+)
+
 # x0 rounds: both words at x1, plus 1, together.
 EXCLUSIVE_PAIR = rounds(
     0xC87F1022,  # ldxp x2, x4, [x1]
@@ -45,6 +55,13 @@ LSE_ADD = (
     *rounds(
         0xF8220023,  # ldadd x2, x3, [x1]
     ),
+)
+
+# x0 rounds of LSE_ADD, and then something in the word at x5.
+ADD_AND_TELL = (
+    *LSE_ADD[:-1],
+    0xF90000A2,  # str x2, [x5]
+    0xD503207F,  # wfi
 )
 
 # x0 rounds: the word at x1, plus 1.

@@ -180,6 +180,16 @@ FP = (
     0xD503207F,  # wfi
 )
 
+# Set CPACR_EL1 to x2, then use a floating-point register at EL0, at the address in x1.
+EL0_FP = (
+    0xD5181042,  # msr cpacr_el1, x2
+    0xD5184021,  # msr elr_el1, x1
+    0xD518401F,  # msr spsr_el1, xzr
+    0xD69F03E0,  # eret
+    0x9E670040,  # fmov d0, x2
+    0xD40000E1,  # svc #7
+)
+
 # The one instruction that is undefined for good.
 UNDEFINED = (
     0xD2800020,  # mov x0, #1

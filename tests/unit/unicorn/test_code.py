@@ -132,6 +132,25 @@ def test_a_broadcast_tlbi_reaches_every_vcpu(pair: Guest, program: tuple[int, ..
         assert pair.registers("x0", vcpu=vcpu) == (22,)
 
 
+def test_more_pages_than_can_be_remembered(pair: Guest) -> None:
+    pair.write(DATA, (11).to_bytes(8, "little"))
+    pair.write(DATA + 0x1000, (22).to_bytes(8, "little"))
+    map_window(pair, DATA)
+    pair.load(CODE, programs.MMU_ON)
+    pair.load(FUNCTION, programs.LOAD_WFI)
+    pair.load(OTHER_PAGE, programs.TLBI_PAGE)
+    for vcpu in range(2):
+        pair.go(CODE, vcpu=vcpu, x1=WINDOW, x2=TCR, x3=TABLES, x4=SCTLR_MMU)
+        assert pair.vcpus[vcpu].enter(DEADLINE) is HALTED
+    map_window(pair, DATA + 0x1000)
+    for page in range(100):
+        pair.go(OTHER_PAGE, x1=(WINDOW >> 12) + 99 - page)
+        assert pair.vcpu.enter(DEADLINE) is HALTED
+    pair.go(FUNCTION, vcpu=1, x1=WINDOW)
+    assert pair.vcpus[1].enter(DEADLINE) is HALTED
+    assert pair.registers("x0", vcpu=1) == (22,), "the last of a hundred"
+
+
 @pytest.mark.parametrize(("program", "operand"), [(programs.TLBI_ALL, 0), (programs.TLBI_PAGE, WINDOW >> 12)])
 def test_code_at_one_address_is_that_of_the_page_mapped_there(guest: Guest, program: tuple[int, ...], operand: int) -> None:
     pages = {1: DATA, 2: DATA + 0x1000}

@@ -62,6 +62,14 @@ def test_floating_point_traps_as_cpacr_says(guest: Guest, fpen: int, trapped: bo
         assert guest.registers("esr_el1", "elr_el1") == (EC_FP | IL | 0x1E00000, CODE + 8)
 
 
+@pytest.mark.parametrize(("fpen", "trapped"), [(0, True), (1, True), (2, True), (3, False)])
+def test_floating_point_at_el0_traps_as_cpacr_says(guest: Guest, fpen: int, trapped: bool) -> None:
+    guest.start(programs.EL0_FP, x1=CODE + 16, x2=fpen << 20)
+    assert guest.vcpu.enter(DEADLINE) is HALTED
+    expected = (EC_FP | IL | 0x1E00000, CODE + 16) if trapped else (EC_SVC | IL | 7, CODE + 24)
+    assert guest.registers("esr_el1", "elr_el1", "spsr_el1") == (*expected, 0)
+
+
 def test_a_read_that_is_refused(guest: Guest) -> None:
     guest.trap.on_read = refuse_read
     guest.start(programs.POST_INDEX, x1=NOWHERE)

@@ -267,6 +267,30 @@ def test_atomics_on_a_device_are_made_with_all_others_stopped(program: tuple[int
         assert all(native(vcpu).alone_instructions >= rounds for vcpu in guest.vcpus)
 
 
+def test_while_one_makes_an_atomic_on_a_device_no_other_executes_anything() -> None:
+    counted, told, moved = DATA, DATA + 64, []
+
+    def look(address: int, width: int) -> int:
+        """In the middle of the atomic, for long enough that the other would have counted on."""
+        before = guest.read64(counted)
+        for _ in range(200):
+            os.sched_yield()
+        moved.append(guest.read64(counted) - before)
+        return 0
+
+    with parallel() as guest:
+        guest.write(DATA, bytes(128))
+        guest.load(CODE, programs.ADD_AND_TELL)
+        guest.load(FUNCTION, programs.COUNT_UNTIL)
+        guest.traps[0].on_read = look
+        guest.go(CODE, vcpu=0, x0=100, x1=DEVICE, x5=told)
+        guest.go(FUNCTION, vcpu=1, x1=counted, x2=told)
+        run(guest)
+        assert moved == [0] * 100
+        assert native(guest.vcpu).alone_instructions == 100
+        assert guest.read64(counted) > 0
+
+
 def test_who_waits_for_an_event_stays_in_the_guest_and_lets_others_run() -> None:
     with parallel(vcpus=4) as guest:
         guest.write(DATA, bytes(8))
