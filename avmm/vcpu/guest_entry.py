@@ -31,6 +31,7 @@ class GuestEntry(RequestWord):
         "_halts",
         "_stay_thread",
         "_task",
+        "_task_thread",
         "acks",
         "arch",
         "engine",
@@ -57,6 +58,7 @@ class GuestEntry(RequestWord):
         self.step: Step | None = None
         """The step that is under way, though the vCPU is paused."""
         self._task: asyncio.Task[object] | None = None
+        self._task_thread = 0
         self._guest_thread = 0
         self._stay_thread = 0
         self._halts = False
@@ -73,11 +75,14 @@ class GuestEntry(RequestWord):
 
     def in_own_thread(self) -> bool:
         """True when the calling thread is this vCPU's own: its slot's while it stays there, or its task's on the event loop."""
-        if self.in_guest_thread() or self.staying():
+        thread = threading.get_ident()
+        if thread in (self._guest_thread, self._stay_thread):
             return True
+        if thread != self._task_thread:  # first, for current_task() raises where no event loop runs, and that takes long
+            return False
         try:
-            return asyncio.current_task() is self._task and self._task is not None
-        except RuntimeError:  # no event loop in this thread
+            return asyncio.current_task() is self._task
+        except RuntimeError:  # the event loop is over
             return False
 
     @contextmanager

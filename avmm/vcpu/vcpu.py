@@ -128,7 +128,7 @@ class Vcpu(GuestEntry, DeviceAttributes):
 
     async def run(self) -> None:
         """Run the guest until VM_DEAD. The order of the steps is the kernel's (kvm_arch_vcpu_ioctl_run)."""
-        self._task = asyncio.current_task()
+        self._task, self._task_thread = asyncio.current_task(), threading.get_ident()
         self.recalled = False
         stats = self.stats
         if stats.started_ns < 0:
