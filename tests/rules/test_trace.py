@@ -27,7 +27,7 @@ async def test_entries_and_exits_come_in_pairs_and_aborted_entries_are_neither(s
 
 async def test_every_pass_goes_through_its_points_in_order(scripted_vm, slot):
     vm = await scripted_vm([YIELDED, YIELDED, HALTED], slot=slot)
-    await vm.until(lambda: vm.vcpus[0].asleep)
+    await vm.until(lambda: Tracepoint.ASLEEP in vm.points())  # on its wait queue it is a little before
     one_pass = [
         Tracepoint.LOOP_TOP, Tracepoint.AFTER_REQUESTS, Tracepoint.IRQS_OFF, Tracepoint.MODE_IN,
         Tracepoint.AFTER_LAST_CHECK, Tracepoint.ENTRY, Tracepoint.EXIT,
