@@ -32,13 +32,14 @@ async def test_r27_pending_timer_is_handled_by_another_pass(scripted_vm, slot):
 @pytest.mark.parametrize("when", ["before the block", "while asleep"])
 async def test_r28_unhalt_is_made_where_the_vcpu_is_found_runnable(scripted_vm, slot, when):
     vm = await scripted_vm([], slot=slot, start=False)
-    vcpu, made = vm.vcpus[0], []
+    vcpu, asleep, made = vm.vcpus[0], [], []
+    vm.at(0, Tracepoint.ASLEEP, lambda: asleep.append(True))  # behind its last look: on its queue it may still find the interrupt
     vm.at(0, Tracepoint.WAKEUP, lambda: made.append(vcpu.test_request(Request.UNHALT)))
     if when == "before the block":
         vm.at(0, Tracepoint.ENTRY, lambda: vm.part().__setattr__("pending_irqs", 1))
     await vm.start()
     if when == "while asleep":
-        await vm.until(lambda: vcpu.asleep)
+        await vm.until(lambda: asleep)
         vm.toy.raise_irq(0)
     await vm.until(lambda: made)
     assert made == [True]
