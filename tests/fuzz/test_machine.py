@@ -22,6 +22,7 @@ from avmm.testing import ScriptedVcpu, ToyPlugins
 from avmm.testing.steps import Step
 from avmm_arm64.gic import Gic, GicV2
 from tests.fuzz.guests import Guest, steps
+from tests.sleepers import sleeps
 
 VCPUS = 2
 GICS = ("gicv3", "gicv2")
@@ -190,7 +191,7 @@ def executed(vm: Vm) -> int:
 
 async def be_quiet(vm: Vm, guests: Sequence[Guest]) -> None:
     """With nothing to do, every vCPU sleeps, and nothing in the VM moves any more."""
-    await until(vm, lambda: over(vm) or all(vcpu.asleep for vcpu in vm.vcpus), "it does not come to rest")
+    await until(vm, lambda: over(vm) or all(sleeps(vcpu) for vcpu in vm.vcpus), "it does not come to rest")
     await passes(20)
     before = [(vcpu.stats.exits, vcpu.stats.aborted_entries, vcpu.stats.wakeups) for vcpu in vm.vcpus]
     await passes(50)

@@ -10,6 +10,7 @@ import pytest
 from avmm import KickAction, VcpuMode
 from avmm.plugin import Tracepoint
 from avmm.testing import Compute, Script, ScriptedVcpu, ScriptedVm, Spin
+from tests.sleepers import sleeps
 
 
 def _task(vm: ScriptedVm, index: int = 0) -> asyncio.Task[object]:
@@ -80,7 +81,7 @@ async def test_cancelled_as_the_guest_leaves_by_itself(scripted_vm):
 
 async def test_cancelled_asleep(scripted_vm, slot):
     vm = await scripted_vm([], slot=slot)
-    await vm.until(lambda: vm.vcpus[0].asleep)
+    await vm.until(lambda: sleeps(vm.vcpus[0]))
     task = _task(vm)
     task.cancel()
     await asyncio.wait([task])

@@ -11,6 +11,7 @@ from avmm import HaltReason, State, VcpuMode, VmFailed
 from avmm.exits import Debug, Fault
 from avmm.plugin import Device, Undefined, Width
 from avmm.testing import DEVICES_BASE, Call, MmioRead, MmioWrite, ReadSystemRegister, Script, ScriptedVcpu, ScriptedVm, Spin
+from tests.sleepers import sleeps
 
 
 def _all_out(vm: ScriptedVm) -> None:
@@ -75,7 +76,7 @@ async def test_an_engine_fault_is_a_crash(scripted_vm, slot):
 
 async def test_a_breakpoint_pauses_the_vm(scripted_vm, slot):
     vm = await scripted_vm([Debug(0x4000_0000), Spin()], slot=slot)
-    await vm.until(lambda: vm.lifecycle.state is State.PAUSED and vm.vcpus[0].asleep)
+    await vm.until(lambda: vm.lifecycle.state is State.PAUSED and sleeps(vm.vcpus[0]))
     assert vm.guest().entries == 1
     await vm.resume()
     await vm.until(lambda: vm.guest().entries == 2)

@@ -8,6 +8,7 @@ from avmm import ExitReason, KickAction, Request, UnhandledRequest, VcpuMode, Vm
 from avmm.plugin import Tracepoint
 from avmm.testing import Compute, Script, ScriptedVcpu, Spin, ToyRequest, in_thread
 from avmm.vcpu.kicker import kick
+from tests.sleepers import sleeps
 
 WORK = ToyRequest.WORK
 POINTS_OF_A_RUN = [
@@ -76,11 +77,11 @@ async def test_r11_an_ipi_goes_only_to_guest_mode(scripted_vm, slot, point, acti
 async def test_r12_a_woken_sleeper_looks_at_its_own_condition_and_sleeps_again(scripted_vm, slot):
     vm = await scripted_vm([], slot=slot)
     vcpu = vm.vcpus[0]
-    await vm.until(lambda: vcpu.asleep)
+    await vm.until(lambda: sleeps(vcpu))
     entries = vm.guest().entries
     in_thread(lambda: vcpu.make_request_and_kick(ToyRequest.IRQ_PENDING))  # but no interrupt is pending
     await vm.until(lambda: vcpu.stats.spurious_wakeups)
-    await vm.until(lambda: vcpu.asleep)
+    await vm.until(lambda: sleeps(vcpu))
     assert (vcpu.stats.wakeups, vcpu.stats.spurious_wakeups, vm.guest().entries) == (1, 1, entries)
     assert vcpu.stats.kicks[KickAction.WAKEUP] == 1
 
@@ -95,10 +96,10 @@ async def test_r12_waking_nobody_is_false_and_counts_nothing(scripted_vm, slot):
 async def test_r13_a_kick_by_itself_wakes_in_spite_of_no_wakeup(scripted_vm, slot):
     vm = await scripted_vm([], slot=slot)
     vcpu = vm.vcpus[0]
-    await vm.until(lambda: vcpu.asleep)
+    await vm.until(lambda: sleeps(vcpu))
     vcpu.make_request(Request.TLB_FLUSH)  # carries NO_WAKEUP
     assert kick(vcpu) is KickAction.WAKEUP
-    await vm.until(lambda: vcpu.asleep)
+    await vm.until(lambda: sleeps(vcpu))
     assert not vcpu.make_request_and_kick(Request.TLB_FLUSH)
     assert not vm.make_all_cpus_request(Request.TLB_FLUSH)
     assert vcpu.asleep
@@ -255,7 +256,7 @@ async def test_r43_the_order_of_one_pass(scripted_vm, slot):
     for point in POINTS_OF_A_RUN:
         vm.at(0, point, lambda point=point: modes.setdefault(point, vcpu.mode))
     await vm.start()
-    await vm.until(lambda: vcpu.asleep)
+    await vm.until(lambda: sleeps(vcpu))
     assert vm.points()[:7] == [*POINTS_OF_A_RUN, Tracepoint.EXIT]
     assert modes[Tracepoint.IRQS_OFF] is VcpuMode.OUTSIDE_GUEST_MODE
     assert modes[Tracepoint.MODE_IN] is VcpuMode.IN_GUEST_MODE

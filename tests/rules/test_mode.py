@@ -12,6 +12,7 @@ from avmm import KickAction, Request, VcpuMode
 from avmm.plugin import Tracepoint
 from avmm.testing import Compute, ScriptedVm, Spin, ToyRequest, in_thread
 from avmm.vcpu.vcpu import Vcpu
+from tests.sleepers import sleeps
 
 WORK = ToyRequest.WORK
 OUTSIDE, IN, EXITING, READING = (
@@ -102,7 +103,7 @@ async def test_r18_r19_r20_the_mode_at_every_point_of_a_pass(scripted_vm, slot, 
 
         vm.at(0, kick_at, kicked_here, once=False)
     await vm.start()
-    await vm.until(lambda: vcpu.asleep and Tracepoint.ASLEEP in modes)
+    await vm.until(lambda: sleeps(vcpu) and Tracepoint.ASLEEP in modes)
     for point in (Tracepoint.LOOP_TOP, Tracepoint.AFTER_REQUESTS, Tracepoint.IRQS_OFF, Tracepoint.EXIT, Tracepoint.ASLEEP):
         assert set(modes[point]) == {OUTSIDE}
     assert set(modes[Tracepoint.MODE_IN]) == set(modes[Tracepoint.AFTER_LAST_CHECK]) == {IN}

@@ -8,6 +8,7 @@ from avmm import KickAction, VmFailed
 from avmm.plugin import PostedWord, Tracepoint
 from avmm.testing import Script, ScriptedVcpu, ScriptedVm, Spin, ToyRequest, in_thread
 from avmm.vcpu.kicker import kick
+from tests.sleepers import sleeps
 
 
 def _says_so(cpu: ScriptedVcpu) -> Script:
@@ -87,7 +88,7 @@ async def test_r57_a_post_wakes_a_sleeper(scripted_vm, slot):
     vm = await scripted_vm([], slot=slot)
     vcpu = vm.vcpus[0]
     word, _ = _take_at_flush(vm)
-    await vm.until(lambda: vcpu.asleep)
+    await vm.until(lambda: sleeps(vcpu))
     assert word.post(1) is KickAction.WAKEUP
     await vm.until(lambda: vcpu.stats.spurious_wakeups)
 

@@ -10,6 +10,7 @@ from avmm import NO_ACTION, NO_WAKEUP, REQUEST_MASK, WAIT, ExitReason, KickActio
 from avmm.plugin import Tracepoint, arch_request
 from avmm.testing import Script, ScriptedVcpu, Spin, ToyRequest, in_thread
 from avmm.vcpu.vcpu import Vcpu
+from tests.sleepers import sleeps
 
 WORK = ToyRequest.WORK
 FLAGS = [0, NO_WAKEUP, WAIT, NO_WAKEUP | WAIT]
@@ -87,7 +88,7 @@ async def test_r05_a_request_made_again_after_the_clear_survives(scripted_vm, sl
 async def test_r06_make_request_does_not_wake(scripted_vm, slot):
     vm = await scripted_vm([], slot=slot)
     vcpu = vm.vcpus[0]
-    await vm.until(lambda: vcpu.asleep)
+    await vm.until(lambda: sleeps(vcpu))
     before = list(vcpu.stats.kicks)
     for _ in range(2):
         vcpu.make_request(WORK)
@@ -130,14 +131,14 @@ async def test_r06_a_request_without_action_cannot_be_made_pending(vcpu):
 
 async def test_r07_all_vcpus_outside_is_false(scripted_vm, slot):
     vm = await scripted_vm([], vcpus=3, slot=slot)
-    await vm.until(lambda: all(vcpu.asleep for vcpu in vm.vcpus))
+    await vm.until(lambda: all(sleeps(vcpu) for vcpu in vm.vcpus))
     assert not vm.make_all_cpus_request(WORK | NO_WAKEUP)
     assert all(vcpu.test_request(WORK) for vcpu in vm.vcpus)
 
 
 async def test_r07_one_vcpu_in_the_guest_is_true(scripted_vm):
     vm = await scripted_vm([], [Spin()], [], slot="thread")
-    await vm.until(lambda: vm.guest(1).spinning and vm.vcpus[0].asleep and vm.vcpus[2].asleep)
+    await vm.until(lambda: vm.guest(1).spinning and sleeps(vm.vcpus[0]) and sleeps(vm.vcpus[2]))
     assert vm.make_all_cpus_request(WORK | NO_WAKEUP)
     assert [vcpu.stats.requests_made[WORK] for vcpu in vm.vcpus] == [1, 1, 1]
     assert vm.vcpus[0].test_request(WORK)
@@ -162,10 +163,10 @@ async def test_r07_the_callers_own_vcpu_is_reached_too(scripted_vm, slot):
 
 async def test_r07_a_chosen_set_of_vcpus(scripted_vm, slot):
     vm = await scripted_vm([], vcpus=4, slot=slot)
-    await vm.until(lambda: all(vcpu.asleep for vcpu in vm.vcpus))
+    await vm.until(lambda: all(sleeps(vcpu) for vcpu in vm.vcpus))
     vm.make_vcpus_request([1, 3], WORK)
     assert [vcpu.test_request(WORK) for vcpu in vm.vcpus] == [False, True, False, True]
-    await vm.until(lambda: all(vcpu.asleep for vcpu in vm.vcpus))
+    await vm.until(lambda: all(sleeps(vcpu) for vcpu in vm.vcpus))
     assert [vcpu.stats.wakeups for vcpu in vm.vcpus] == [0, 1, 0, 1]
 
 
@@ -243,7 +244,7 @@ def test_r31_the_number_is_the_low_8_bits_and_flags_are_above():
 async def test_r61_only_the_receiving_vcpu_clears_a_request(scripted_vm, slot):
     vm = await scripted_vm([], slot=slot)
     vcpu = vm.vcpus[0]
-    await vm.until(lambda: vcpu.asleep)
+    await vm.until(lambda: sleeps(vcpu))
     in_thread(lambda: vcpu.make_request(WORK))
     in_thread(lambda: vcpu.make_request_and_kick(Request.TLB_FLUSH))
     vm.make_all_cpus_request(ToyRequest.IRQ_PENDING | NO_WAKEUP)

@@ -10,6 +10,7 @@ from avmm.exits import HALTED, YIELDED, Halted
 from avmm.plugin import Tracepoint
 from avmm.testing import Call, ScriptedVm, Spin, ToyCall, ToyRequest, in_thread
 from avmm.vcpu.halt import HaltPoll
+from tests.sleepers import sleeps
 
 WORK = ToyRequest.WORK
 
@@ -55,7 +56,7 @@ async def test_r29_unhalt_is_not_made_for_any_other_reason(scripted_vm, reason):
     vcpu, made = vm.vcpus[0], []
     vm.at(0, Tracepoint.WAKEUP, lambda: made.append(vcpu.test_request(Request.UNHALT)))
     await vm.start()
-    await vm.until(lambda: vcpu.asleep or made)
+    await vm.until(lambda: sleeps(vcpu) or made)
     match reason:
         case "timer":
             vm.part().timer_pending = True
@@ -77,7 +78,7 @@ async def test_r29_runnable_comes_first(scripted_vm, slot):
     """With an interrupt and a timer both there, it is the interrupt that ends the block."""
     vm = await scripted_vm([], slot=slot)
     vcpu = vm.vcpus[0]
-    await vm.until(lambda: vcpu.asleep)
+    await vm.until(lambda: sleeps(vcpu))
     vm.part().timer_pending = True
     vm.part().pending_irqs = 1
     assert vcpu.sleep.must_stop_blocking()
@@ -94,7 +95,7 @@ async def test_r59_requests_are_looked_at_before_the_vcpu_can_sleep(scripted_vm,
     vm.part().on_work = lambda vcpu: order.append("work")
     vm.at(0, Tracepoint.ASLEEP, lambda: order.append("asleep"))
     await vm.start()
-    await vm.until(lambda: vcpu.asleep)
+    await vm.until(lambda: sleeps(vcpu))
     assert order == ["work", "asleep"]
 
 
@@ -102,11 +103,11 @@ async def test_r59_requests_are_looked_at_before_the_vcpu_can_sleep(scripted_vm,
 async def test_r60_a_request_alone_does_not_end_a_block(scripted_vm, slot, request_):
     vm = await scripted_vm([], slot=slot)
     vcpu = vm.vcpus[0]
-    await vm.until(lambda: vcpu.asleep)
+    await vm.until(lambda: sleeps(vcpu))
     vcpu.make_request(request_)
     assert vcpu.wake_up()
     await vm.until(lambda: vcpu.stats.spurious_wakeups)
-    await vm.until(lambda: vcpu.asleep)
+    await vm.until(lambda: sleeps(vcpu))
     assert vcpu.test_request(request_)
     vm.toy.raise_irq(0)
     await vm.until(lambda: not vcpu.test_request(request_))
@@ -122,7 +123,7 @@ async def test_r60_a_trap_may_halt_the_vcpu_as_wfi_does(scripted_vm, slot):
 
     vm = await scripted_vm(guest, slot=slot)
     vcpu = vm.vcpus[0]
-    await vm.until(lambda: vcpu.asleep)
+    await vm.until(lambda: sleeps(vcpu))
     assert not halts
     assert (vcpu.stats.halts, vcpu.stats.exits_by_reason[ExitReason.HALTED]) == (1, 1)
     vm.toy.raise_irq(0)
@@ -148,7 +149,7 @@ async def test_r60_an_interrupt_at_the_edge_of_sleep_is_not_lost(scripted_vm, sl
 async def test_r60_a_paused_or_powered_off_vcpu_is_not_runnable(scripted_vm, slot):
     vm = await scripted_vm([], slot=slot)
     vcpu = vm.vcpus[0]
-    await vm.until(lambda: vcpu.asleep)
+    await vm.until(lambda: sleeps(vcpu))
     vm.part().pending_irqs = 1
     assert vcpu.sleep.runnable()
     vcpu.paused = True
@@ -161,7 +162,7 @@ async def test_r63_unhalt_is_cleared_after_the_block_and_the_next_entry_succeeds
     vm = await scripted_vm([], slot=slot, start=False)
     vcpu, word = vm.vcpus[0], []
     await vm.start()
-    await vm.until(lambda: vcpu.asleep)
+    await vm.until(lambda: sleeps(vcpu))
     # Bits may come with the interrupt; UNHALT is not to be among them.
     vm.at(0, Tracepoint.LOOP_TOP, lambda: word.append(vcpu.test_request(Request.UNHALT)))
     vm.toy.raise_irq(0)
@@ -182,7 +183,7 @@ async def test_a_halt_that_need_not_wait_does_not_sleep(scripted_vm, slot):
 async def test_blocking_and_unblocking_come_in_pairs(scripted_vm, slot):
     vm = await scripted_vm([], slot=slot)
     for _ in range(3):
-        await vm.until(lambda: vm.vcpus[0].asleep)
+        await vm.until(lambda: sleeps(vm.vcpus[0]))
         assert vm.part().blocks == vm.part().unblocks + 1
         vm.toy.raise_irq(0)
         await vm.until(lambda: not vm.vcpus[0].asleep)
@@ -193,7 +194,7 @@ async def test_blocking_and_unblocking_come_in_pairs(scripted_vm, slot):
 
 async def test_a_yield_never_sleeps(scripted_vm, slot):
     vm = await scripted_vm([YIELDED, YIELDED], slot=slot)
-    await vm.until(lambda: vm.vcpus[0].asleep)
+    await vm.until(lambda: sleeps(vm.vcpus[0]))
     assert vm.vcpus[0].stats.exits_by_reason[ExitReason.YIELDED] == 2
     assert vm.vcpus[0].stats.halts == 1
 
@@ -259,7 +260,7 @@ async def test_a_poll_ends_with_its_window_and_the_vcpu_sleeps(scripted_vm):
     vcpu = vm.vcpus[0]
     vm.at(0, Tracepoint.POLL, lambda: clock.advance(10_000), once=False)
     await vm.start()
-    await vm.until(lambda: vcpu.asleep)
+    await vm.until(lambda: sleeps(vcpu))
     assert (vcpu.stats.halt_attempted_poll, vcpu.stats.halt_successful_poll) == (1, 0)
     assert vm.points().count(Tracepoint.POLL) == 5
     clock.advance(10_000)
@@ -274,7 +275,7 @@ async def test_virtual_time_does_not_poll(scripted_vm):
     vm = await scripted_vm([], halt_poll_ns=100_000, start=False)
     vm.vcpus[0].halt_poll.window_ns = 50_000
     await vm.start()
-    await vm.until(lambda: vm.vcpus[0].asleep)
+    await vm.until(lambda: sleeps(vm.vcpus[0]))
     assert Tracepoint.POLL not in vm.points()
 
 
@@ -282,7 +283,7 @@ async def test_a_kick_without_an_interrupt_is_counted_but_ends_nothing(scripted_
     vm = await scripted_vm([], slot=slot)
     vcpu = vm.vcpus[0]
     for count in range(1, 4):
-        await vm.until(lambda: vcpu.asleep)
+        await vm.until(lambda: sleeps(vcpu))
         vcpu.make_request_and_kick(ToyRequest.IRQ_PENDING)
         await vm.until(lambda count=count: vcpu.stats.spurious_wakeups == count)
     assert vcpu.stats.wakeups == 3

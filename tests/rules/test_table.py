@@ -17,6 +17,7 @@ from avmm.plugin import Tracepoint
 from avmm.testing import ScriptedVm, Spin, ToyRequest, in_thread
 from avmm.vcpu.kicker import kick
 from avmm.vcpu.vcpu import Vcpu
+from tests.sleepers import sleeps
 
 OUTSIDE, IN, EXITING, READING = (
     VcpuMode.OUTSIDE_GUEST_MODE,
@@ -126,7 +127,7 @@ async def _in_state(vm: ScriptedVm, mode: VcpuMode, asleep: bool, act: Callable[
 
     if asleep:
         await vm.start()
-        await vm.until(lambda: vcpu.asleep)
+        await vm.until(lambda: sleeps(vcpu))
         here()
     else:
         match mode:
@@ -226,7 +227,7 @@ async def test_a_sleeper_is_always_outside(scripted_vm, slot):
         vm.at(vcpu.index, point, lambda vcpu=vcpu: modes.add((vcpu.asleep, vcpu.mode)), once=False)
     await vm.start()
     for _ in range(50):
-        await vm.until(lambda: all(vcpu.asleep for vcpu in vm.vcpus))
+        await vm.until(lambda: all(sleeps(vcpu) for vcpu in vm.vcpus))
         vm.toy.raise_irq(0)
         vm.part(0).pending_irqs = 0
         vm.vcpus[1].make_request_and_kick(ToyRequest.WORK)

@@ -9,6 +9,7 @@ from avmm.exits import HALTED, YIELDED
 from avmm.figure import BUCKETS, Histogram
 from avmm.plugin import Tracepoint, Vcpu
 from avmm.testing import Compute, MmioRead, ScriptedVm, Spin, ToyRequest, in_thread
+from tests.sleepers import sleeps
 
 
 async def test_entries_and_exits_come_in_pairs_and_aborted_entries_are_neither(scripted_vm, slot):
@@ -17,7 +18,7 @@ async def test_entries_and_exits_come_in_pairs_and_aborted_entries_are_neither(s
     for point in (Tracepoint.MODE_IN, Tracepoint.AFTER_LAST_CHECK):
         vm.at(0, point, lambda: in_thread(lambda: vcpu.make_request_and_kick(ToyRequest.WORK)))
     await vm.start()
-    await vm.until(lambda: vcpu.asleep)
+    await vm.until(lambda: sleeps(vcpu))
     points = vm.points()
     assert points.count(Tracepoint.ENTRY) == points.count(Tracepoint.EXIT) == vcpu.stats.exits == vm.guest().entries
     assert points.count(Tracepoint.ENTRY_ABORTED) == vcpu.stats.aborted_entries == 1
@@ -71,10 +72,10 @@ async def test_a_tracer_is_told_of_requests_and_kicks_in_the_order_in_which_they
 async def test_a_tracer_is_told_who_wakes_a_sleeper(scripted_vm, slot):
     vm: ScriptedVm = await scripted_vm([HALTED, HALTED, Spin()], slot=slot)
     vcpu = vm.vcpus[0]
-    await vm.until(lambda: vcpu.asleep)
+    await vm.until(lambda: sleeps(vcpu))
     told = tell(vcpu)
     in_thread(lambda: vcpu.make_request_and_kick(Request.UNBLOCK))
-    await vm.until(lambda: vcpu.stats.halts == 2 and vcpu.asleep)
+    await vm.until(lambda: vcpu.stats.halts == 2 and sleeps(vcpu))
     in_thread(vcpu.wake_up)
     await vm.until(lambda: vcpu.stats.spurious_wakeups)
     woken = [event for event in told if event[0] in (Tracepoint.KICK, Tracepoint.WOKEN)]
@@ -114,7 +115,7 @@ async def test_the_time_from_a_kick_to_the_exit_is_measured(scripted_vm):
 
 async def test_virtual_time_asleep_is_measured_exactly(scripted_vm):
     vm = await scripted_vm([HALTED])
-    await vm.until(lambda: vm.vcpus[0].asleep)
+    await vm.until(lambda: sleeps(vm.vcpus[0]))
     vm.clock.call_at(vm.clock.now_ns() + 1_000, lambda: vm.toy.raise_irq(0))
     await vm.until(lambda: Tracepoint.WAKEUP in vm.points())
     stats = vm.vcpus[0].stats

@@ -10,6 +10,7 @@ import pytest
 from avmm import NO_ACTION, NO_WAKEUP, WAIT, KickAction, Request, VcpuMode
 from avmm.plugin import Tracepoint
 from avmm.testing import Spin, ToyRequest, in_thread
+from tests.sleepers import sleeps
 
 WORK = ToyRequest.WORK
 
@@ -17,7 +18,7 @@ WORK = ToyRequest.WORK
 @pytest.mark.parametrize("flags", [NO_WAKEUP, NO_WAKEUP | WAIT])
 async def test_r32_r36_no_wakeup_leaves_sleepers_asleep_and_is_not_waited_for(scripted_vm, slot, flags):
     vm = await scripted_vm([], vcpus=3, slot=slot)
-    await vm.until(lambda: all(vcpu.asleep for vcpu in vm.vcpus))
+    await vm.until(lambda: all(sleeps(vcpu) for vcpu in vm.vcpus))
     acks = vm.make_all_cpus_request(WORK | flags)
     assert acks.complete
     assert await acks is False
@@ -28,7 +29,7 @@ async def test_r32_r36_no_wakeup_leaves_sleepers_asleep_and_is_not_waited_for(sc
 async def test_r33_a_sleeper_left_asleep_handles_it_before_it_enters_again(scripted_vm, slot):
     vm = await scripted_vm([], slot=slot)
     vcpu, order = vm.vcpus[0], []
-    await vm.until(lambda: vcpu.asleep)
+    await vm.until(lambda: sleeps(vcpu))
     vcpu.make_request_and_kick(WORK | NO_WAKEUP)
     vm.part().on_work = lambda vcpu: order.append("work")
     vm.at(0, Tracepoint.ENTRY, lambda: order.append("entry"))
@@ -115,7 +116,7 @@ async def test_r34_a_thread_that_waits_too_long_is_told(scripted_vm):
 
 async def test_r35_wait_does_not_wait_for_who_gets_no_ipi(scripted_vm, slot):
     vm = await scripted_vm([], vcpus=2, slot=slot)
-    await vm.until(lambda: all(vcpu.asleep for vcpu in vm.vcpus))
+    await vm.until(lambda: all(sleeps(vcpu) for vcpu in vm.vcpus))
     acks = vm.make_all_cpus_request(WORK | WAIT)  # wakes them
     assert acks.complete
     assert acks.ipis == 0
@@ -123,7 +124,7 @@ async def test_r35_wait_does_not_wait_for_who_gets_no_ipi(scripted_vm, slot):
 
 async def test_r36b_no_action_leaves_nothing_pending(scripted_vm):
     vm = await scripted_vm([Spin()], [], slot="thread")
-    await vm.until(lambda: vm.guest(0).spinning and vm.vcpus[1].asleep)
+    await vm.until(lambda: vm.guest(0).spinning and sleeps(vm.vcpus[1]))
     before = dict(vm.vcpus[0].stats.requests_made)
     assert await vm.make_all_cpus_request(Request.OUTSIDE_GUEST_MODE) is True
     assert vm.vcpus[0].stats.ipis_acknowledged == 1
@@ -174,7 +175,7 @@ async def test_r52_an_aborted_entry_acknowledges(scripted_vm, slot):
 
 async def test_r25_a_flush_reaches_all_and_is_counted_when_it_took_an_ipi(scripted_vm):
     vm = await scripted_vm([Spin()], [], slot="thread")
-    await vm.until(lambda: vm.guest(0).spinning and vm.vcpus[1].asleep)
+    await vm.until(lambda: vm.guest(0).spinning and sleeps(vm.vcpus[1]))
     await vm.flush_remote_tlbs()
     assert (vm.remote_tlb_flush_requests, vm.remote_tlb_flush) == (1, 1)
     await vm.until(lambda: vm.guest(0).tlb_flushes)
@@ -189,7 +190,7 @@ async def test_r25_a_flush_reaches_all_and_is_counted_when_it_took_an_ipi(script
 
 async def test_r25_a_flush_of_sleepers_is_not_counted(scripted_vm, slot):
     vm = await scripted_vm([], vcpus=2, slot=slot)
-    await vm.until(lambda: all(vcpu.asleep for vcpu in vm.vcpus))
+    await vm.until(lambda: all(sleeps(vcpu) for vcpu in vm.vcpus))
     await vm.flush_remote_tlbs()
     assert (vm.remote_tlb_flush_requests, vm.remote_tlb_flush) == (1, 0)
     assert all(vcpu.asleep and vcpu.stats.wakeups == 0 for vcpu in vm.vcpus)
@@ -199,7 +200,7 @@ async def test_r26_removed_memory_is_gone_before_any_vcpu_enters_again(scripted_
     from avmm.plugin import MemorySlot
 
     vm = await scripted_vm([Spin()], [], slot=slot)
-    await vm.until(lambda: vm.guest(0).entries and vm.vcpus[1].asleep)
+    await vm.until(lambda: vm.guest(0).entries and sleeps(vm.vcpus[1]))
     await vm.pause()
     slot_ = MemorySlot(0x8000_0000, 0x1000, name="hot")
     await vm.add_memory(slot_)
@@ -218,7 +219,7 @@ async def test_r26_removed_memory_is_gone_before_any_vcpu_enters_again(scripted_
 
 async def test_r09_every_kick_of_an_all_cpus_request_is_counted_once(scripted_vm, slot):
     vm = await scripted_vm([Spin()], [], [], slot=slot)
-    await vm.until(lambda: vm.guest(0).entries and vm.vcpus[1].asleep and vm.vcpus[2].asleep)
+    await vm.until(lambda: vm.guest(0).entries and sleeps(vm.vcpus[1]) and sleeps(vm.vcpus[2]))
     before = [sum(vcpu.stats.kicks) for vcpu in vm.vcpus]
     vm.make_all_cpus_request(WORK)
     assert [sum(vcpu.stats.kicks) - count for vcpu, count in zip(vm.vcpus, before, strict=True)] == [1, 1, 1]

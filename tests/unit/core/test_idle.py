@@ -6,6 +6,7 @@ import pytest
 
 from avmm.exits import HALTED
 from avmm.testing import Compute, ReadSystemRegister, ScriptedVm, Spin, in_thread
+from tests.sleepers import sleeps
 
 
 async def test_time_goes_on_from_timer_to_timer_while_all_sleep(scripted_vm):
@@ -37,7 +38,7 @@ async def test_also_past_a_timer_made_long_before(scripted_vm):
 @pytest.mark.parametrize("thread", [False, True])
 async def test_a_timer_made_while_all_sleep_is_reached(scripted_vm, thread):
     vm = await scripted_vm([])
-    await vm.until(lambda: vm.vcpus[0].asleep)
+    await vm.until(lambda: sleeps(vm.vcpus[0]))
     await vm.passes()
     fired: list[int] = []
 
@@ -66,7 +67,7 @@ async def test_the_same_run_has_the_same_times():
         async with ScriptedVm([Compute(25_000)], [Compute(7), HALTED, ReadSystemRegister("irq_ack")], max_in_guest=1) as vm:
             vm.clock.call_at(12_345, lambda: vm.toy.raise_irq(1))
             await vm.start()
-            await vm.until(lambda: all(vcpu.asleep for vcpu in vm.vcpus) and vm.guest(1).entries == 2)
+            await vm.until(lambda: all(sleeps(vcpu) for vcpu in vm.vcpus) and vm.guest(1).entries == 2)
             return [list(vm.trace_log), vm.clock.now_ns(), [vcpu.stats.guest_ns for vcpu in vm.vcpus]]
 
     assert await run() == await run()

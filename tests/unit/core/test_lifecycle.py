@@ -9,6 +9,7 @@ import pytest
 from avmm import Halt, HaltReason, LifecycleError, State, VmFailed
 from avmm.lifecycle import Lifecycle
 from avmm.testing import Call, ScriptedVm, Spin, ToyCall
+from tests.sleepers import sleeps
 
 LEGAL = {
     ("init", "running"),
@@ -112,7 +113,7 @@ async def test_a_vm_paused_across_its_reset_stays_paused():
         await vm.pause()
         vm.system_event(SystemEvent.RESET)
         await vm.until(lambda: vm.toy.boots == 2)
-        await vm.until(lambda: vm.vcpus[0].asleep)
+        await vm.until(lambda: sleeps(vm.vcpus[0]))
         entries = vm.guest().entries
         await vm.passes()
         assert (vm.state(), vm.guest().entries) == ("paused", entries)

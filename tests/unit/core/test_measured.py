@@ -9,6 +9,7 @@ from avmm.clock import VirtualClock
 from avmm.exits import HALTED, YIELDED, Exit
 from avmm.plugin import SystemEvent, Tracepoint
 from avmm.testing import Spin, ToyRequest, in_thread
+from tests.sleepers import sleeps
 
 WORK = ToyRequest.WORK
 
@@ -42,7 +43,7 @@ def count(histogram) -> int:
 async def test_a_request_is_timed_from_its_making_to_its_taking_up(scripted_vm):
     vm = await scripted_vm([], clock=HandClock())
     vcpu = vm.vcpus[0]
-    await vm.until(lambda: vcpu.asleep)
+    await vm.until(lambda: sleeps(vcpu))
     vcpu.time_requests()
     vcpu.make_request(WORK)  # nobody is told
     vm.clock.advance(700)
@@ -76,7 +77,7 @@ async def test_nothing_is_timed_that_nobody_asked_for(scripted_vm):
 
 async def test_a_halt_s_own_request_is_not_timed(scripted_vm):
     vm = await scripted_vm([HALTED, Spin()], clock=HandClock())
-    await vm.until(lambda: vm.vcpus[0].asleep)
+    await vm.until(lambda: sleeps(vm.vcpus[0]))
     vm.vcpus[0].time_requests()
     vm.toy.raise_irq(0)
     await vm.until(lambda: vm.vcpus[0].stats.requests_handled[Request.UNHALT & 0xFF])
@@ -121,7 +122,7 @@ async def test_an_exit_s_handling_is_timed_by_its_reason_until_the_next_entry(sc
 
     guest.enter = long_enter
     await vm.start()
-    await vm.until(lambda: vm.vcpus[0].asleep)
+    await vm.until(lambda: sleeps(vm.vcpus[0]))
     assert (count(handling[ExitReason.YIELDED]), handling[ExitReason.YIELDED].sum_ns) == (2, 60)
     vm.clock.advance(10**6)
     vm.toy.raise_irq(0)
@@ -132,7 +133,7 @@ async def test_an_exit_s_handling_is_timed_by_its_reason_until_the_next_entry(sc
 async def test_what_lies_between_two_runs_is_no_handling_of_an_exit(scripted_vm):
     vm = await scripted_vm([HALTED, Spin()], clock=HandClock())
     vcpu = vm.vcpus[0]
-    await vm.until(lambda: vcpu.asleep)
+    await vm.until(lambda: sleeps(vcpu))
     vm.system_event(SystemEvent.RESET)
     await vm.until(lambda: vcpu.stats.exits == 2)
     assert ExitReason.HALTED not in vcpu.stats.exit_handling
@@ -179,5 +180,5 @@ async def test_polling_is_timed_by_what_it_came_to(scripted_vm):
     await vm.until(lambda: stats.halt_successful_poll)
     assert (stats.halt_poll_success_ns, stats.halt_poll_fail_ns) == (40_000, 0)
     vm.part().pending_irqs = 0
-    await vm.until(lambda: vcpu.asleep)
+    await vm.until(lambda: sleeps(vcpu))
     assert (stats.halt_poll_success_ns, stats.halt_poll_fail_ns) == (40_000, 60_000)

@@ -9,6 +9,7 @@ from avmm import Request
 from avmm.clock import VirtualClock
 from avmm.plugin import NO_WAKEUP, Device, DeviceOptions, Halted, VcpuStats, VmSnapshot, Width, take_snapshot
 from avmm.testing import ScriptedVm
+from tests.sleepers import sleeps
 
 
 class Bell(Device):
@@ -40,7 +41,7 @@ async def test_what_has_happened_by_name():
     async with ScriptedVm([Halted()], devices={"bell": Bell}) as vm:
         await vm.start()
         vcpu = vm.vcpus[0]
-        await vm.until(lambda: vcpu.asleep)
+        await vm.until(lambda: sleeps(vcpu))
         vm.bus.write(0x1000_0000, 4, 7)
         vm.guest_fault("mmio", "twice")
         vcpu.make_request(Request.TLB_FLUSH)

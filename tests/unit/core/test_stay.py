@@ -10,6 +10,7 @@ import pytest
 
 from avmm.plugin import Tracepoint
 from avmm.testing import ScriptedVm, Spin
+from tests.sleepers import sleeps
 
 
 def threads_at(vm: ScriptedVm, point: Tracepoint) -> list[str]:
@@ -23,7 +24,7 @@ async def test_alone_on_its_slot_it_sleeps_on_the_slots_thread() -> None:
     async with ScriptedVm([], slot="thread") as vm:
         asleep = threads_at(vm, Tracepoint.ASLEEP)
         await vm.start()
-        await vm.until(lambda: vm.vcpus[0].asleep)
+        await vm.until(lambda: sleeps(vm.vcpus[0]))
         vm.toy.raise_irq(0)
         await vm.until(lambda: vm.guest().entries > 1)
         assert set(asleep) == {"test-slot0"}
@@ -33,7 +34,7 @@ async def test_with_others_on_its_slot_its_task_sleeps() -> None:
     async with ScriptedVm([], [], slot="thread", max_in_guest=1) as vm:
         asleep = threads_at(vm, Tracepoint.ASLEEP)
         await vm.start()
-        await vm.until(lambda: vm.vcpus[0].asleep)
+        await vm.until(lambda: sleeps(vm.vcpus[0]))
         assert asleep[-1] == threading.current_thread().name
 
 
@@ -43,7 +44,7 @@ async def test_a_pause_needs_the_task() -> None:
         await vm.until(lambda: vm.guest().entries)
         asleep = threads_at(vm, Tracepoint.ASLEEP)
         await vm.pause()
-        await vm.until(lambda: vm.vcpus[0].asleep)
+        await vm.until(lambda: sleeps(vm.vcpus[0]))
         assert asleep == [threading.current_thread().name]
         await vm.resume()
 
@@ -53,7 +54,7 @@ async def test_cancelled_it_comes_back_from_the_thread(program: list[Spin]) -> N
     async with ScriptedVm(program, slot="thread") as vm:
         await vm.start()
         vcpu = vm.vcpus[0]
-        await vm.until(lambda: vcpu.asleep or vm.guest().in_guest)
+        await vm.until(lambda: sleeps(vcpu) or vm.guest().in_guest)
         recalled: list[bool] = []
         kick = vcpu.engine.kick
 

@@ -13,6 +13,7 @@ from avmm.exits import HALTED, YIELDED
 from avmm.plugin import MAX_STEP, Device, StepResult, SystemEvent, Width
 from avmm.testing import Call, Compute, ScriptedVm, Spin, ToyCall
 from avmm.vcpu.mode import Tracepoint
+from tests.sleepers import sleeps
 
 ENDLESS = [Spin()]
 
@@ -181,7 +182,7 @@ async def test_interrupt_inputs_are_driven_and_pulsed():
         vm.steering.set_irq(3, level=True)
         assert vm.toy.levels == 1 << 3
         vm.steering.set_irq(3, level=False)
-        await vm.until(lambda: vm.vcpus[0].asleep)
+        await vm.until(lambda: sleeps(vm.vcpus[0]))
         vm.steering.pulse_irq(0)
         assert vm.toy.levels == 0
         for wrong in (-1, 16):

@@ -32,6 +32,7 @@ from avmm.testing import (
 from avmm.vm import Vm
 from avmm_prometheus import endpoint, probe
 from avmm_prometheus.instrument import PrometheusInstrument, create_instrument
+from tests.sleepers import sleeps
 from tests.unit.prometheus.fakes import FakeDevice
 from tests.unit.prometheus.scrape import Page, get, scrape
 
@@ -51,7 +52,7 @@ async def test_a_run_and_its_page() -> None:
     async with ScriptedVm(guest, devices={"fake": lambda options: FakeDevice([])}) as vm:
         await vm.start()
         vcpu = vm.vcpus[0]
-        await vm.until(lambda: vcpu.asleep)
+        await vm.until(lambda: sleeps(vcpu))
         vcpu.make_request_and_kick(ToyRequest.IRQ_PENDING)
         await vm.until(lambda: vcpu.stats.spurious_wakeups)
         vm.toy.raise_irq(0)

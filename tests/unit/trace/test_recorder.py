@@ -15,13 +15,14 @@ from avmm_trace.instrument import MAX_EVENTS, TraceInstrument, create_instrument
 from avmm_trace.perfetto_file import read
 from avmm_trace.recorder import Recorder
 from avmm_trace.summary import Summary
+from tests.sleepers import sleeps
 
 
 async def test_a_full_ring_keeps_the_last_and_counts_the_lost(tmp_path: Path) -> None:
     instruments = [TraceInstrument(tmp_path / "all"), TraceInstrument(tmp_path / "last", 10)]
     async with ScriptedVm([*[YIELDED] * 20, HALTED], instruments=instruments) as vm:
         await vm.start()
-        await vm.until(lambda: vm.vcpus[0].asleep)
+        await vm.until(lambda: sleeps(vm.vcpus[0]))
     whole, last = read(tmp_path / "all"), read(tmp_path / "last")
     assert (whole.lost, last.recorded) == (0, 10)
     assert whole.recorded == last.recorded + last.lost

@@ -16,6 +16,7 @@ from avmm_trace.instrument import TraceInstrument
 from avmm_trace.perfetto_file import read
 from avmm_trace.summary import Summary
 from avmm_trace.timeline import Category, Slice, Timeline
+from tests.sleepers import sleeps
 
 ACK = ReadSystemRegister("irq_ack")
 
@@ -96,7 +97,7 @@ async def test_an_arrow_leads_from_the_request_to_the_kick_the_exit_and_the_hand
 async def test_a_wake_up_leads_to_the_handler_without_an_exit(recorded) -> None:
     async with recorded([HALTED, Spin()]) as (vm, result):
         await vm.start()
-        await vm.until(lambda: vm.vcpus[0].asleep)
+        await vm.until(lambda: sleeps(vm.vcpus[0]))
         in_thread(lambda: vm.vcpus[0].make_request_and_kick(Request.UNBLOCK))
         await vm.until(lambda: vm.guest().entries == 2)
     timeline = result()
@@ -128,9 +129,9 @@ async def test_a_guest_that_kicks_another_is_named_as_the_one_who_did(recorded) 
 async def test_time_is_what_the_figures_say(recorded) -> None:
     async with recorded([HALTED, ACK, YIELDED, HALTED]) as (vm, result):
         await vm.start()
-        await vm.until(lambda: vm.vcpus[0].asleep)
+        await vm.until(lambda: sleeps(vm.vcpus[0]))
         vm.clock.call_at(vm.clock.now_ns() + 5_000, lambda: vm.toy.raise_irq(0))
-        await vm.until(lambda: vm.vcpus[0].stats.halts == 2 and vm.vcpus[0].asleep)
+        await vm.until(lambda: vm.vcpus[0].stats.halts == 2 and sleeps(vm.vcpus[0]))
         asleep_ns = vm.vcpus[0].stats.halt_wait.sum_ns
     timeline = result()
     summary = Summary.of(timeline)
@@ -147,7 +148,7 @@ async def test_a_pause_is_no_halt(recorded) -> None:
         await vm.start()
         await vm.until(lambda: vm.guest().spinning)
         async with vm.paused():
-            await vm.until(lambda: vm.vcpus[0].asleep)
+            await vm.until(lambda: sleeps(vm.vcpus[0]))
     timeline = result()
     assert [one.name for one in timeline.of(Category.SLEEP)] == ["off"]
     assert Summary.of(timeline).longest_halt is None
@@ -158,7 +159,7 @@ async def test_devices_and_their_lines_are_shown(recorded) -> None:
     guest = [MmioWrite(DEVICES_BASE, 1), MmioRead(DEVICES_BASE + 8), HALTED]
     async with recorded(guest, devices={"bell": bell}) as (vm, result):
         await vm.start()
-        await vm.until(lambda: vm.vcpus[0].asleep)
+        await vm.until(lambda: sleeps(vm.vcpus[0]))
     timeline = result()
     seen = [(one.name, timeline.tracks[one.track].name) for one in timeline.of(Category.DEVICE)]
     assert seen == [("write bell 0x0", "vCPU 0"), ("read bell 0x8", "vCPU 0")]
@@ -170,7 +171,7 @@ async def test_virtual_time_gives_the_same_timeline_each_time(recorded) -> None:
     for _ in range(2):
         async with recorded([HALTED, ACK, YIELDED, HALTED], [YIELDED, HALTED]) as (vm, result):
             await vm.start()
-            await vm.until(lambda: vm.vcpus[0].asleep and vm.vcpus[1].asleep)
+            await vm.until(lambda: sleeps(vm.vcpus[0]) and sleeps(vm.vcpus[1]))
             vm.clock.call_at(vm.clock.now_ns() + 1_000, lambda vm=vm: vm.toy.raise_irq(0))
             await vm.until(lambda: vm.vcpus[0].stats.halts == 2)
             await vm.stop()

@@ -8,6 +8,7 @@ from avmm.exits import HALTED, YIELDED
 from avmm.plugin import Device, DeviceOptions, KickAction, Request, Tracepoint, Width
 from avmm.testing import MmioWrite, ScriptedVm, Spin, in_thread
 from avmm_control.ui.lanes import CHANGES, HOST, KICKS, NO_REQUEST, WOKEN, LaneRecorder, LaneState
+from tests.sleepers import sleeps
 
 IN, OUT, HALT = LaneState.GUEST, LaneState.OUTSIDE, LaneState.HALTED
 
@@ -26,7 +27,7 @@ async def test_each_change_is_there_with_its_time():
         lanes = recorder(vm)
         lanes.watch([0])
         await vm.start()
-        await vm.until(lambda: vm.vcpus[0].asleep)
+        await vm.until(lambda: sleeps(vm.vcpus[0]))
         look = lanes.look()
         [stretch] = look.stretches
         assert states(stretch) == [LaneState.OFF, OUT, IN, OUT, IN, OUT, IN, OUT, HALT]
@@ -41,7 +42,7 @@ async def test_the_next_look_begins_where_this_one_ends():
         lanes = recorder(vm)
         lanes.watch([0])
         await vm.start()
-        await vm.until(lambda: vm.vcpus[0].asleep)
+        await vm.until(lambda: sleeps(vm.vcpus[0]))
         first, second = lanes.look(), lanes.look()
         assert second.from_ns == first.to_ns
         assert second.stretches[0].changes == [(first.to_ns, HALT)]
@@ -104,14 +105,14 @@ async def test_a_request_that_the_vcpu_made_itself_is_not_what_a_later_kick_is_f
         lanes = recorder(vm)
         lanes.watch([0])
         await vm.start()
-        await vm.until(lambda: vm.vcpus[0].asleep)
+        await vm.until(lambda: sleeps(vm.vcpus[0]))
         vm.at(0, Tracepoint.WAKEUP, lambda: setattr(vm.part(0), "pending_irqs", 0))
         vm.toy.raise_irq(0)  # UNHALT is made, and handled
-        await vm.until(lambda: vm.guest(0).entries == 2 and vm.vcpus[0].asleep)
+        await vm.until(lambda: vm.guest(0).entries == 2 and sleeps(vm.vcpus[0]))
         lanes.look()
         vm.vcpus[0].wake_up(kicked=True)
         vm.vcpus[0].wake_up()
-        await vm.until(lambda: vm.vcpus[0].asleep)
+        await vm.until(lambda: sleeps(vm.vcpus[0]))
         vm.vcpus[0].wake_up()
         assert [(kick.action, kick.request) for kick in lanes.look().kicks] == [
             (KickAction.WAKEUP, NO_REQUEST),
@@ -135,12 +136,12 @@ async def test_a_pause_shows_on_those_who_sleep_through_it():
         lanes = recorder(vm)
         lanes.watch([0])
         await vm.start()
-        await vm.until(lambda: vm.vcpus[0].asleep)
+        await vm.until(lambda: sleeps(vm.vcpus[0]))
         lanes.look()
         await vm.pause()
         assert states(lanes.look().stretches[0])[-1] is LaneState.PAUSED
         await vm.resume()
-        await vm.until(lambda: vm.vcpus[0].asleep)
+        await vm.until(lambda: sleeps(vm.vcpus[0]))
         assert states(lanes.look().stretches[0])[-1] is HALT
 
 
@@ -148,7 +149,7 @@ async def test_a_powered_off_vcpu_is_off():
     async with ScriptedVm([Spin()], [Spin()], boot="first") as vm:
         lanes = recorder(vm)
         await vm.start()
-        await vm.until(lambda: vm.vcpus[1].asleep)
+        await vm.until(lambda: sleeps(vm.vcpus[1]))
         lanes.watch([0, 1])
         assert states(lanes.look().stretches[1]) == [LaneState.OFF]
 
