@@ -26,8 +26,8 @@ def make_vcpus_request(vcpus: Iterable[Vcpu], request: int) -> Acknowledgements:
     """
     acks = Acknowledgements()
     for vcpu in vcpus:
-        # Bit first, mode second. Pairs with Vcpu._enter(), which sets the mode before it looks at the bits: whichever way the
-        # two race, either the vCPU sees the bit or we see IN_GUEST_MODE. No await between the two lines.
+        # Bit first, mode second. Pairs with GuestEntry._commit(), which sets the mode before it looks at the bits: whichever way
+        # the two race, either the vCPU sees the bit or we see IN_GUEST_MODE. No await between the two lines.
         if not request & NO_ACTION:
             vcpu.make_request(request)
         if request & NO_WAKEUP or not vcpu.wake_up(kicked=True):
