@@ -32,17 +32,9 @@ static size_t begun_by(const CodeOrder *order, uintptr_t address)
 
 static bool make_room(CodeOrder *order)
 {
-    if (order->count < order->room) {
-        return true;
-    }
-    size_t room = order->room * 2 + 4096;
-    void *blocks = PyMem_RawRealloc(order->blocks, room * sizeof *order->blocks);
-    if (blocks == NULL) {
-        return false;
-    }
-    order->blocks = blocks;
-    order->room = room;
-    return true;
+    void *blocks = avmm_with_room(order->blocks, &order->room, order->count + 1, sizeof *order->blocks);
+    order->blocks = blocks == NULL ? order->blocks : blocks;
+    return blocks != NULL;
 }
 
 /* tcg_tb_insert(). One for which there is no memory is left to the library's tree. */

@@ -6,9 +6,9 @@
 typedef struct {
     PyObject *object;
     uint8_t *contents;
-    size_t size, room, most;
+    size_t size, room, most, entry_room;
     CacheEntry *entries;
-    uint32_t count, entry_room;
+    uint32_t count;
     uint32_t heads[CACHE_CHAINS];
     uint8_t code[UINT16_MAX + 1];
     ReferenceList list;
@@ -30,17 +30,13 @@ static uint8_t *reserve(NewCache *new, size_t length)
     if (new->size + length > new->room && !resize(new, new->room + new->room / 2 + length + (1 << 20))) {
         return NULL;
     }
-    if (new->count == new->entry_room) {
-        uint32_t room = new->entry_room * 2 + 4096;
-        CacheEntry *entries = PyMem_RawRealloc(new->entries, room * sizeof *entries);
-        if (entries == NULL) {
-            PyErr_NoMemory();
-            Py_CLEAR(new->object);
-            return NULL;
-        }
-        new->entries = entries;
-        new->entry_room = room;
+    void *entries = avmm_with_room(new->entries, &new->entry_room, (size_t)new->count + 1, sizeof *new->entries);
+    if (entries == NULL) {
+        PyErr_NoMemory();
+        Py_CLEAR(new->object);
+        return NULL;
     }
+    new->entries = entries;
     return new->contents + new->size;
 }
 

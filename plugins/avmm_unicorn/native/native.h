@@ -357,6 +357,7 @@ void *avmm_tb_of_code(void *tcg, uintptr_t address);
 void avmm_end_code_order(Vcpu *vcpu);
 
 /* translations.c */
+void *avmm_with_room(void *array, size_t *room, size_t wanted, size_t item_size);
 int avmm_begin_translations(Vcpu *vcpu);
 void avmm_end_translations(Vcpu *vcpu);
 void avmm_clear_translations(Vcpu *vcpu);

@@ -78,26 +78,32 @@ void avmm_begin_translation(Vcpu *vcpu, void *tb)
     block->noted &= block->source != NULL;
 }
 
+/* `array`, or what it was moved to, with room for `wanted` items of so many bytes; NULL, with all as it was, without memory for it. */
+void *avmm_with_room(void *array, size_t *room, size_t wanted, size_t item_size)
+{
+    if (wanted <= *room) {
+        return array;
+    }
+    size_t more = wanted * 2 + 4096;
+    void *moved = PyMem_RawRealloc(array, more * item_size);
+    *room = moved == NULL ? *room : more;
+    return moved;
+}
+
 static bool make_room(Translations *translations, size_t words)
 {
-    if (translations->block_count == translations->block_room) {
-        size_t room = translations->block_room * 2 + 4096;
-        void *blocks = PyMem_RawRealloc(translations->blocks, room * sizeof *translations->blocks);
-        if (blocks == NULL) {
-            return false;
-        }
-        translations->blocks = blocks;
-        translations->block_room = room;
+    void *blocks = avmm_with_room(
+        translations->blocks, &translations->block_room, translations->block_count + 1, sizeof *translations->blocks);
+    if (blocks == NULL) {
+        return false;
     }
-    if (translations->word_count + words > translations->word_room) {
-        size_t room = translations->word_room * 2 + 16 * 4096;
-        void *all_words = PyMem_RawRealloc(translations->words, room * sizeof *translations->words);
-        if (all_words == NULL) {
-            return false;
-        }
-        translations->words = all_words;
-        translations->word_room = room;
+    translations->blocks = blocks;
+    void *all_words = avmm_with_room(
+        translations->words, &translations->word_room, translations->word_count + words, sizeof *translations->words);
+    if (all_words == NULL) {
+        return false;
     }
+    translations->words = all_words;
     return true;
 }
 
